@@ -1,0 +1,147 @@
+"""Bring a spec to a given number of parameters by its widths, keeping its proportions."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from anyformer.core.errors import BudgetError
+from anyformer.core.spec import Spec
+
+WIDTHS = ("dim", "hidden", "rank")
+"""Options that are a number of channels."""
+TOLERANCE = 0.03
+
+
+def scale_to(spec: Spec, parameters: int, **options: Any) -> Spec:
+    """The same architecture at other widths, with `parameters` parameters within 3 %.
+
+    Every width is multiplied by one factor; heads shrink or grow with it, so that a head keeps about its channels;
+    depths, windows, patches and ratios stay. Last, channel mixers' hidden widths make up what rounding leaves.
+
+    Args:
+        spec: a model's spec.
+        parameters: how many.
+        options: set before counting (`num_classes`, `image_size`, `in_channels`, `vocab_size`), and in the result.
+
+    Raises:
+        BudgetError: no width comes that close; the nearest reachable number is given.
+    """
+    if options:
+        spec = spec.set(**options)
+    if parameters < 1:
+        raise BudgetError(f"a size is a number of parameters above zero; given {parameters}.")
+    low, high = 1e-3, 1.0
+    while count(scaled(spec, high)) < parameters:
+        low, high = high, high * 2
+        if high > 4096:
+            raise BudgetError(f"{spec.name} does not reach {parameters:,} parameters by its widths.")
+    tried = {high: count(scaled(spec, high))}
+    for _ in range(14):
+        middle = (low * high) ** 0.5
+        tried[middle] = count(scaled(spec, middle))
+        low, high = (middle, high) if tried[middle] < parameters else (low, middle)
+    best = min(tried, key=lambda f: abs(tried[f] - parameters))
+    if abs(tried[best] - parameters) <= TOLERANCE * parameters / 3:
+        return scaled(spec, best)
+    near = sorted(tried, key=lambda f: abs(tried[f] - parameters))[:4]
+    candidates = [_fill_up(scaled(spec, f), parameters) for f in near]
+    found = min(candidates, key=lambda s: abs(count(s) - parameters))
+    if abs(count(found) - parameters) > TOLERANCE * parameters:
+        raise BudgetError(
+            f"{spec.name} cannot have {parameters:,} parameters at its depth and patches: the nearest is "
+            f"{count(found):,}. Ask for that, or change depth."
+        )
+    return found
+
+
+def scaled(spec: Spec, factor: float) -> Spec:
+    """Every width times `factor`, rounded to what the heads inside divide."""
+    return _scaled(spec, factor, None)
+
+
+def _scaled(node: Any, factor: float, heads_of: dict[int, int] | None) -> Any:
+    if isinstance(node, tuple):
+        return tuple(_scaled(n, factor, heads_of) for n in node)
+    if not isinstance(node, Spec):
+        return node
+    options = dict(node.options)
+    if isinstance(options.get("dim"), int):
+        heads_of = {h: max(1, round(h * factor)) for h in _heads(node)}
+        step = _common(heads_of.values())
+        step *= 2 if step * 2 <= max(options["dim"] * factor, 2) else 1
+        options["dim"] = max(step, round(options["dim"] * factor / step) * step)
+    for name in ("hidden", "rank"):
+        if isinstance(options.get(name), int):
+            options[name] = max(1, round(options[name] * factor))
+    if heads_of:
+        for name in ("heads", "kv_heads"):
+            if isinstance(options.get(name), int):
+                options[name] = heads_of.get(options[name], options[name])
+        if isinstance(options.get("kv_heads"), int) and options["heads"] % options["kv_heads"]:
+            options["kv_heads"] = max(k for k in range(1, options["kv_heads"] + 1) if options["heads"] % k == 0)
+    return Spec(node.name, **{k: _scaled(v, factor, heads_of) if k != "dim" else v for k, v in options.items()})
+
+
+def _heads(node: Spec) -> set[int]:
+    """Numbers of heads used below a spec that sets `dim`, as far as the next one that does."""
+    found: set[int] = set()
+
+    def look(value: Any, top: bool) -> None:
+        if isinstance(value, tuple):
+            for v in value:
+                look(v, False)
+        elif isinstance(value, Spec) and (top or not isinstance(value.options.get("dim"), int)):
+            found.update(v for k, v in value.options.items() if k in ("heads", "kv_heads") and isinstance(v, int))
+            for v in value.options.values():
+                look(v, False)
+
+    look(node, True)
+    return found
+
+
+def _common(numbers: Any) -> int:
+    from math import lcm
+
+    return lcm(*numbers) if numbers else 1
+
+
+def _fill_up(spec: Spec, parameters: int) -> Spec:
+    """Change the ratio of all channel mixers until the count is right, as far as a factor of two goes."""
+    low, high, best = 0.5, 2.0, spec
+    for _ in range(10):
+        middle = (low * high) ** 0.5
+        candidate = _with_ratio(spec, middle)
+        if abs(count(candidate) - parameters) < abs(count(best) - parameters):
+            best = candidate
+        low, high = (middle, high) if count(candidate) < parameters else (low, middle)
+    return best
+
+
+def _with_ratio(node: Any, factor: float) -> Any:
+    from anyformer.core.registry import index
+
+    if isinstance(node, tuple):
+        return tuple(_with_ratio(n, factor) for n in node)
+    if not isinstance(node, Spec):
+        return node
+    options = {k: _with_ratio(v, factor) for k, v in node.options.items()}
+    entry = index()["parts"].get(node.name, {})
+    if entry.get("kind") == "ffn" or "ratio" in entry.get("options", {}):
+        if isinstance(options.get("hidden"), int):
+            options["hidden"] = max(1, round(options["hidden"] * factor))
+        elif "ratio" in entry["options"]:
+            default = entry["options"]["ratio"].get("default", "4.0")
+            options["ratio"] = round(float(options.get("ratio", default)) * factor, 4)
+    return Spec(node.name, **options)
+
+
+@lru_cache(maxsize=4096)
+def count(spec: Spec) -> int:
+    """Parameters of the model that a spec describes, without making their values."""
+    import torch
+
+    from anyformer.core.build import build
+
+    with torch.device("meta"):
+        return sum(p.numel() for p in build(spec, "model").parameters())

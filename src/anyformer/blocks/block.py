@@ -1,0 +1,185 @@
+"""Blocks: a token mixer and a channel mixer around a residual stream, normed before, after, or inside the branch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from anyformer.core.build import build
+from anyformer.core.part import Part
+from anyformer.core.segments import Segments
+from anyformer.core.spec import Spec
+from anyformer.core.state import State
+
+
+class Block(Part):
+    """Tokens `(b, *grid, c)` to the same shape; what a stack repeats."""
+
+    kind = "block"
+
+    def forward(self, x: Tensor, segments: Segments | None = None) -> Tensor:
+        raise NotImplementedError
+
+    def init_state(self, batch: int, *, like: Tensor, memory: Tensor | None = None, memory_segments=None) -> State:
+        """The state before the first token; a decoder's block also remembers the encoder's output."""
+        raise NotImplementedError(f"{self.name} keeps no state")
+
+    def extend(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Continue with tokens `(b, n, c)`; equal to `forward` over the whole sequence."""
+        raise NotImplementedError(f"{self.name} keeps no state")
+
+
+class TwoBranch(Block):
+    """x -> join(x, mixer), then x -> join(x, ffn); with `cross`, attention to another sequence between the two.
+
+    Args:
+        dim: channels.
+        mixer: token mixer.
+        ffn: channel mixer; None for blocks that are a mixer alone (Mamba, gMLP).
+        cross: attention to an encoder's output, e.g. Spec("cross_attention", heads=8).
+        norm: norm of each branch.
+        residual: how a branch joins the stream, e.g. Spec("add"), Spec("layer_scale").
+        grid, causal, layer, layers: passed to the mixer, where it asks for them.
+        drop_path, dropout: passed to the residual.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        mixer: Spec,
+        ffn: Spec | None = Spec("mlp"),
+        cross: Spec | None = None,
+        norm: Spec = Spec("layernorm"),
+        residual: Spec = Spec("add"),
+        grid: Sequence[int | None] | None = None,
+        causal: bool = False,
+        layer: int = 0,
+        layers: int = 1,
+        drop_path: float = 0.0,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        joins = {"dim": dim, "drop_path": drop_path, "dropout": dropout}
+        place = {"layer": layer, "layers": layers}
+        self.norm1 = build(norm, "norm", dim=dim)
+        self.mixer = build(mixer, "mixer", dim=dim, grid=grid, causal=causal, **place)
+        self.residual1 = build(residual, "residual", **joins)
+        self.cross = build(cross, "cross", dim=dim) if cross is not None else None
+        if cross is not None:
+            self.norm_cross = build(norm, "norm", dim=dim)
+            self.residual_cross = build(residual, "residual", **joins)
+        self.ffn = build(ffn, "ffn", dim=dim, **place) if ffn is not None else None
+        if ffn is not None:
+            self.norm2 = build(norm, "norm", dim=dim)
+            self.residual2 = build(residual, "residual", **joins)
+
+    def branch(self, x: Tensor, norm: nn.Module, body: Callable[[Tensor], Tensor], residual: nn.Module) -> Tensor:
+        """One branch around the stream."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        x: Float[Tensor, "b *grid c"],
+        segments: Segments | None = None,
+        memory: Float[Tensor, "b m c"] | None = None,
+        memory_segments: Segments | None = None,
+    ) -> Float[Tensor, "b *grid c"]:
+        x = self.branch(x, self.norm1, lambda y: self.mixer(y, segments), self.residual1)
+        if self.cross is not None:
+            known = self.cross.remember(memory, memory_segments)
+            x = self.branch(x, self.norm_cross, lambda y: self.cross.attend(y, known), self.residual_cross)
+        return x if self.ffn is None else self.branch(x, self.norm2, self.ffn, self.residual2)
+
+    def init_state(self, batch: int, *, like: Tensor, memory: Tensor | None = None, memory_segments=None) -> State:
+        state = {"mixer": self.mixer.init_state(batch, like=like)}
+        if self.cross is not None:
+            state["cross"] = self.cross.remember(memory, memory_segments)
+        return state
+
+    def extend(self, x: Float[Tensor, "b n c"], state: State) -> tuple[Tensor, State]:
+        new = dict(state)
+
+        def mix(y: Tensor) -> Tensor:
+            out, new["mixer"] = self.mixer.extend(y, state["mixer"])
+            return out
+
+        x = self.branch(x, self.norm1, mix, self.residual1)
+        if self.cross is not None:
+            x = self.branch(
+                x, self.norm_cross, lambda y: self.cross.attend(y, state["cross"]), self.residual_cross
+            )
+        return (x if self.ffn is None else self.branch(x, self.norm2, self.ffn, self.residual2)), new
+
+
+class PreNorm(TwoBranch):
+    """x + f(norm(x)): the norm before each branch (GPT-2, ViT, Swin)."""
+
+    name = "prenorm"
+    papers = ("metaformer",)
+
+    def branch(self, x: Tensor, norm: nn.Module, body: Callable[[Tensor], Tensor], residual: nn.Module) -> Tensor:
+        return residual(x, body(norm(x)))
+
+
+class PostNorm(TwoBranch):
+    """norm(x + f(x)): the norm after each sum. Vaswani et al. 2017, arXiv:1706.03762; BERT."""
+
+    name = "postnorm"
+    papers = ("transformer",)
+
+    def branch(self, x: Tensor, norm: nn.Module, body: Callable[[Tensor], Tensor], residual: nn.Module) -> Tensor:
+        return norm(residual(x, body(x)))
+
+
+class ResPostNorm(TwoBranch):
+    """x + norm(f(x)): the norm at the end of each branch. Liu et al. 2021 (Swin V2), arXiv:2111.09883, section 3.2."""
+
+    name = "respostnorm"
+    papers = ("swin_v2",)
+
+    def branch(self, x: Tensor, norm: nn.Module, body: Callable[[Tensor], Tensor], residual: nn.Module) -> Tensor:
+        return residual(x, norm(body(x)))
+
+
+class SingleBranch(Block):
+    """x + ffn(norm(mixer(x))): one branch, with the token mixer first and one norm inside.
+
+    Liu et al. 2022 (ConvNeXt), arXiv:2201.03545, figure 4. Arguments as `TwoBranch`'s.
+    """
+
+    name = "single_branch"
+    papers = ("convnext",)
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        mixer: Spec,
+        ffn: Spec = Spec("mlp"),
+        norm: Spec = Spec("layernorm"),
+        residual: Spec = Spec("add"),
+        grid: Sequence[int | None] | None = None,
+        causal: bool = False,
+        layer: int = 0,
+        layers: int = 1,
+        drop_path: float = 0.0,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        self.mixer = build(mixer, "mixer", dim=dim, grid=grid, causal=causal, layer=layer, layers=layers)
+        self.norm = build(norm, "norm", dim=dim)
+        self.ffn = build(ffn, "ffn", dim=dim, layer=layer, layers=layers)
+        self.residual = build(residual, "residual", dim=dim, drop_path=drop_path, dropout=dropout)
+
+    def forward(self, x: Float[Tensor, "b *grid c"], segments: Segments | None = None) -> Float[Tensor, "b *grid c"]:
+        return self.residual(x, self.ffn(self.norm(self.mixer(x, segments))))
+
+    def init_state(self, batch: int, *, like: Tensor, memory: Tensor | None = None, memory_segments=None) -> State:
+        return {"mixer": self.mixer.init_state(batch, like=like)}
+
+    def extend(self, x: Float[Tensor, "b n c"], state: State) -> tuple[Tensor, State]:
+        y, mixed = self.mixer.extend(x, state["mixer"])
+        return self.residual(x, self.ffn(self.norm(y))), {"mixer": mixed}

@@ -1,0 +1,132 @@
+"""The causal decoder skeleton: a language model that predicts each token from those before it (GPT-2, Llama, Mamba)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from anyformer.blocks.model import Model
+from anyformer.blocks.stack import Stack, growing
+from anyformer.blocks.text import TextEmbedding, check_ids
+from anyformer.core import init
+from anyformer.core.build import build
+from anyformer.core.segments import Segments
+from anyformer.core.spec import Spec
+from anyformer.core.state import State
+
+
+class Decoder(Model):
+    """Embed, repeat a causal block, norm, head. Ids `(b, n)` to logits of the next id `(b, n, vocab_size)`.
+
+    Args:
+        dim, depth, block: channels; blocks; the block, or blocks that alternate.
+        vocab_size: number of ids; `num_classes=0` in place of a head gives the tokens themselves.
+        max_length: longest sequence of learned positions and fixed mixers; others go on.
+        embed, position, embed_norm: tokens, absolute positions, and the norm of their sum.
+        norm: norm of the last block's output.
+        tie: the head uses the embedding's vectors.
+        head_bias: bias of the head (untied only).
+        num_classes: None for a head over the vocabulary; 0 for none.
+        drop_path, dropout: as `Isotropic`'s.
+    """
+
+    name = "decoder"
+    papers = ("causal_generation",)
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        depth: int,
+        block: Spec | Sequence[Spec],
+        vocab_size: int = 256,
+        max_length: int = 1024,
+        embed: Spec = Spec("token"),
+        position: Spec | None = None,
+        embed_norm: Spec | None = None,
+        norm: Spec | None = Spec("layernorm"),
+        tie: bool = True,
+        head_bias: bool = False,
+        num_classes: int | None = None,
+        drop_path: float = 0.0,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        self.vocab_size, self.max_length = vocab_size, max_length
+        self.embedding = TextEmbedding(
+            dim,
+            vocab_size=vocab_size,
+            max_length=max_length,
+            embed=embed,
+            position=position,
+            norm=embed_norm,
+            dropout=dropout,
+        )
+        self.blocks = Stack(
+            block, depth, dim=dim, grid=(max_length,), causal=True, drop_path=growing(drop_path, depth), dropout=dropout
+        )
+        self.norm = build(norm, "norm", dim=dim) if norm is not None else None
+        self.headless = num_classes == 0
+        self.head = None if tie or self.headless else init.linear(dim, vocab_size, head_bias)
+
+    @property
+    def tied(self) -> dict[str, str]:
+        """Names that checkpoints may have for what is one parameter here."""
+        return {"head.weight": "embedding.embed.weight"} if self.head is None and not self.headless else {}
+
+    def tokens(self, ids: Int[Tensor, "b n"], segments: Segments | None = None) -> Float[Tensor, "b n c"]:
+        """Tokens after the last block and norm."""
+        check_ids(ids, self.vocab_size)
+        x = self.blocks(self.embedding(ids, segments), segments)
+        return x if self.norm is None else self.norm(x)
+
+    def logits(self, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b n v"]:
+        """Scores of the next id from tokens."""
+        if self.headless:
+            return x
+        return self.head(x) if self.head is not None else nn.functional.linear(x, self.embedding.embed.weight)
+
+    def forward(self, ids: Int[Tensor, "b n"], segments: Segments | None = None) -> Float[Tensor, "b n v"]:
+        return self.logits(self.tokens(ids, segments))
+
+    def features(
+        self, ids: Int[Tensor, "b n"], layers: Sequence[int] | None = None, segments: Segments | None = None
+    ) -> list[Float[Tensor, "b n c"]]:
+        """Tokens after the chosen blocks; with `layers=None`, after the last block and norm."""
+        if layers is None:
+            return [self.tokens(ids, segments)]
+        x, every = self.embedding(ids, segments), []
+        for block in self.blocks:
+            x = block(x, segments)
+            every.append(x)
+        return [every[i] for i in layers]
+
+    # -- one token after the other ------------------------------------------------------------------------
+
+    def init_state(self, batch: int) -> State:
+        """The state before the first token, for `batch` rows."""
+        like = self.embedding.embed.weight
+        seen = torch.zeros(batch, dtype=torch.long, device=like.device)
+        return {"seen": seen, "blocks": self.blocks.init_state(batch, like=like)}
+
+    def extend(self, ids: Int[Tensor, "b n"], state: State) -> tuple[Float[Tensor, "b n v"], State]:
+        """Logits of `ids` after `state`, equal to `forward` over the whole sequence, and the new state."""
+        check_ids(ids, self.vocab_size)
+        positions = state["seen"][:, None] + torch.arange(ids.shape[1], device=ids.device)
+        x = self.embedding(ids, positions=positions)
+        x, blocks = self.blocks.extend(x, state["blocks"])
+        x = x if self.norm is None else self.norm(x)
+        return self.logits(x), {"seen": state["seen"] + ids.shape[1], "blocks": blocks}
+
+    def generate(self, ids: Tensor, **options) -> Tensor:
+        """Continue prompts; see `anyformer.methods.decoding.generate`."""
+        from anyformer.methods.decoding.generate import generate
+
+        return generate(self, ids, **options)
+
+    def example_inputs(self, size: int | Sequence[int] | None = None, batch: int = 1) -> tuple[Tensor, ...]:
+        length = min(self.max_length, 64) if size is None else int(size if isinstance(size, int) else size[0])
+        return (torch.randint(0, self.vocab_size, (batch, length), device=self.device),)

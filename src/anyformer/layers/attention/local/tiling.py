@@ -1,0 +1,125 @@
+"""Windows that tile a grid of any rank: cut, shift, mask, and put together again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from anyformer.core.errors import OptionError, SizeError
+from anyformer.core.segments import Segments
+
+
+Rest = Literal["pad", "refuse"]
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a grid was cut: its size, the size after padding, the window and the shift along each axis."""
+
+    grid: tuple[int, ...]
+    padded: tuple[int, ...]
+    window: tuple[int, ...]
+    shift: tuple[int, ...]
+
+    @property
+    def tiles(self) -> tuple[int, ...]:
+        """Windows along each axis."""
+        return tuple(p // w for p, w in zip(self.padded, self.window, strict=True))
+
+    def regions(self, device: torch.device) -> Tensor | None:
+        """`(tiles, tokens)`: which tokens of a window were neighbours before the shift; None without a shift."""
+        if not any(self.shift):
+            return None
+        ids = torch.zeros(self.padded, dtype=torch.long, device=device)
+        for axis, (size, window, shift) in enumerate(zip(self.padded, self.window, self.shift, strict=True)):
+            steps = torch.arange(size, device=device)
+            region = (steps >= size - window).long() + (steps >= size - shift).long() if shift else steps * 0
+            shape = [1] * len(self.padded)
+            shape[axis] = size
+            ids = ids * 3 + region.view(shape)
+        return _cut(ids[None, ..., None], self)[0, ..., 0]
+
+    def mask(self, device: torch.device) -> Bool[Tensor, "tiles 1 t t"] | None:
+        """True where a query of a window may see a key, `(tiles, 1, tokens, tokens)`; None where all may."""
+        ids = self.regions(device)
+        return None if ids is None else (ids[:, :, None] == ids[:, None, :])[:, None]
+
+
+def fit_window(window: int, grid: Sequence[int | None], *, cap: bool, part: str) -> tuple[int, ...]:
+    """The window along each axis of the grid that a part is built for.
+
+    Raises `SizeError` where the window is larger than the grid and `cap` does not allow to make it smaller.
+    """
+    if window < 1:
+        raise OptionError(f"{part}: a window has 1 token or more along each axis; given {window}.")
+    if not cap and any(g is not None and g < window for g in grid):
+        shown = "x".join("?" if g is None else str(g) for g in grid)
+        least = min(g for g in grid if g is not None)
+        raise SizeError(
+            f"{part}: a window of {window} is larger than the map of {shown} tokens it is built for: "
+            f"give window={least} or less, a larger image, or cap=True to make the window as large as the map."
+        )
+    return tuple(window if g is None else min(window, g) for g in grid)
+
+
+def plan(grid: Sequence[int], window: Sequence[int], shift: Sequence[int], *, rest: Rest = "pad") -> Tiling:
+    """The tiling of a grid; an axis that one window covers is not shifted.
+
+    Raises `SizeError` where windows do not divide the grid and the `rest` is to be refused.
+    """
+    padded = tuple(math.ceil(g / w) * w for g, w in zip(grid, window, strict=True))
+    if rest == "refuse" and padded != tuple(grid):
+        near = [max(w, round(g / w) * w) for g, w in zip(grid, window, strict=True)]
+        raise SizeError(
+            f"a map of {_by(grid)} tokens is not made of whole windows of {_by(window)}; maps that fit have sides that "
+            f"are multiples of {_by(window)}, the nearest {_by(near)} (an image side is that many times the pixels of a "
+            'token); or set rest="pad".'
+        )
+    shift = tuple(0 if p == w else s for p, w, s in zip(padded, window, shift, strict=True))
+    return Tiling(tuple(grid), padded, tuple(window), shift)
+
+
+def tile(x: Float[Tensor, "b *grid c"], tiling: Tiling) -> Float[Tensor, "b tiles t c"]:
+    """Pad with zeros, shift cyclically towards the origin, and cut into windows."""
+    if tiling.padded != tiling.grid:
+        sides = [side for g, p in zip(tiling.grid, tiling.padded, strict=True) for side in (p - g, 0)]
+        x = nn.functional.pad(x, (0, 0, *reversed(sides)))
+    if any(tiling.shift):
+        x = x.roll([-s for s in tiling.shift], dims=tuple(range(1, x.dim() - 1)))
+    return _cut(x, tiling)
+
+
+def untile(tiles: Float[Tensor, "b tiles t c"], tiling: Tiling) -> Float[Tensor, "b *grid c"]:
+    """The inverse of `tile`: the padding is dropped."""
+    rank = len(tiling.window)
+    x = tiles.view(len(tiles), *tiling.tiles, *tiling.window, tiles.shape[-1])
+    order = [0, *(axis for i in range(rank) for axis in (1 + i, 1 + rank + i)), 1 + 2 * rank]
+    x = x.permute(order).reshape(len(tiles), *tiling.padded, tiles.shape[-1])
+    if any(tiling.shift):
+        x = x.roll(tiling.shift, dims=tuple(range(1, rank + 1)))
+    if tiling.padded != tiling.grid:
+        x = x[(slice(None), *(slice(g) for g in tiling.grid))]
+    return x
+
+
+def tile_segments(segments: Segments, tiling: Tiling) -> Bool[Tensor, "b tiles 1 1 t"]:
+    """Which keys of every window are valid."""
+    return tile(segments.valid[..., None].to(torch.uint8), tiling)[..., 0].bool()[:, :, None, None, :]
+
+
+def _cut(x: Tensor, tiling: Tiling) -> Tensor:
+    rank = len(tiling.window)
+    pairs = [n for t, w in zip(tiling.tiles, tiling.window, strict=True) for n in (t, w)]
+    x = x.reshape(len(x), *pairs, x.shape[-1])
+    order = [0, *range(1, 2 * rank, 2), *range(2, 2 * rank + 1, 2), 1 + 2 * rank]
+    return x.permute(order).reshape(len(x), math.prod(tiling.tiles), math.prod(tiling.window), x.shape[-1])
+
+
+def _by(size: Sequence[int]) -> str:
+    return "x".join(str(s) for s in size)

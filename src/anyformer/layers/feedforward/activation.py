@@ -1,0 +1,97 @@
+"""Activations by their published names."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anyformer.core.part import Part
+
+
+class Activation(Part):
+    """Acts on each number alone. `fused` is its name in `kernels.linear`, where it has one."""
+
+    kind = "act"
+    fused: str | None = None
+
+
+class GELU(Activation):
+    """x Phi(x), exactly or with the tanh approximation (GPT-2). Hendrycks and Gimpel 2016, arXiv:1606.08415."""
+
+    name = "gelu"
+
+    def __init__(self, *, approximate: Literal["none", "tanh"] = "none"):
+        super().__init__()
+        self.approximate = approximate
+        self.fused = "gelu" if approximate == "none" else "gelu_tanh"
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.gelu(x, approximate=self.approximate)
+
+
+class QuickGELU(Activation):
+    """x sigmoid(1.702 x), the first approximation in arXiv:1606.08415, section 2 (CLIP)."""
+
+    name = "quick_gelu"
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(1.702 * x)
+
+
+class ReLU(Activation):
+    """max(x, 0)."""
+
+    name = "relu"
+    fused = "relu"
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x)
+
+
+class SquaredReLU(Activation):
+    """max(x, 0)^2. So et al. 2021 (Primer), arXiv:2109.08668."""
+
+    name = "squared_relu"
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x).square()
+
+
+class SiLU(Activation):
+    """x sigmoid(x), also Swish."""
+
+    name = "silu"
+    fused = "silu"
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.silu(x)
+
+
+class Tanh(Activation):
+    """tanh(x)."""
+
+    name = "tanh"
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.tanh()
+
+
+class StarReLU(Activation):
+    """s max(x, 0)^2 + b with learned scalars that keep a unit normal at mean 0, variance 1 at the start.
+
+    Yu et al. 2022, arXiv:2210.13452, equation 5: s = 0.8944, b = -0.4472.
+    """
+
+    name = "star_relu"
+    papers = ("metaformer_baselines",)
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor([0.8944]))
+        self.bias = nn.Parameter(torch.tensor([-0.4472]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale * F.relu(x).square() + self.bias

@@ -1,0 +1,1 @@
+"""Recurrent token mixers: a state of fixed size carries what came before."""

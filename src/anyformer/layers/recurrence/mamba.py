@@ -1,0 +1,132 @@
+"""Mamba: a selective state space between a short convolution and a gate."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anyformer.core.errors import OptionError
+from anyformer.core.part import TokenMixer
+from anyformer.core.segments import Segments
+from anyformer.core.state import State, check_batch
+from anyformer.kernels.causal_conv import causal_conv
+from anyformer.kernels.selective_scan import selective_scan
+
+
+class Mamba(TokenMixer):
+    """A selective state space: what enters, what is forgotten and what is read out depend on the token.
+
+    Gu and Dao 2023, arXiv:2312.00752, figure 3 and algorithm 2. With u, z = W_in x, u after a causal convolution:
+
+        h_t = exp(Delta_t A) h_{t-1} + Delta_t B_t u_t,   y_t = C_t h_t + D u_t,   out = W_out (y * silu(z))
+
+    Always causal; images and volumes are read in raster order. A document's state starts from zero, so packed rows and
+    padding change nothing. Cost: tokens * dim * expand * (6 dim + 7 state); the state for decoding does not grow.
+
+    Args:
+        dim: channels.
+        state: numbers of state per inner channel, N.
+        expand: inner channels over dim.
+        conv: taps of the convolution.
+        rank: rank of the map from u to Delta; ceil(dim / 16) where not given.
+        bias: of the two outer maps.
+        conv_bias: of the convolution.
+        dt_min, dt_max: Delta starts log-uniform between them (section 3.6).
+        dt_floor: least Delta at the start.
+    """
+
+    name = "mamba"
+    papers = ("mamba",)
+    ranks = (1, 2, 3)
+    causality = "always"
+    cost = 1.0
+    packing = True
+    causal = True
+    tiny = {"state": 4}
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        state: int = 16,
+        expand: int = 2,
+        conv: int = 4,
+        rank: int | None = None,
+        bias: bool = False,
+        conv_bias: bool = True,
+        dt_min: float = 0.001,
+        dt_max: float = 0.1,
+        dt_floor: float = 1e-4,
+    ):
+        super().__init__()
+        if min(dim, state, expand, conv) < 1 or (rank is not None and rank < 1):
+            raise OptionError(
+                f"mamba takes dim, state, expand, conv and rank of at least 1; "
+                f"given {dim}, {state}, {expand}, {conv} and {rank}."
+            )
+        if not 0 < dt_min <= dt_max:
+            raise OptionError(f"mamba takes 0 < dt_min <= dt_max; given dt_min={dt_min} and dt_max={dt_max}.")
+        inner = expand * dim
+        self.state = state
+        self.rank = math.ceil(dim / 16) if rank is None else rank
+        self.in_proj = nn.Linear(dim, 2 * inner, bias=bias)
+        self.conv1d = nn.Conv1d(inner, inner, conv, groups=inner, bias=conv_bias)
+        self.x_proj = nn.Linear(inner, self.rank + 2 * state, bias=False)
+        self.dt_proj = nn.Linear(self.rank, inner)
+        self.A_log = nn.Parameter(torch.arange(1, state + 1, dtype=torch.float32).log().repeat(inner, 1))
+        self.D = nn.Parameter(torch.ones(inner))
+        self.out_proj = nn.Linear(inner, dim, bias=bias)
+        nn.init.uniform_(self.dt_proj.weight, -(self.rank**-0.5), self.rank**-0.5)
+        with torch.no_grad():
+            low, high = math.log(dt_min), math.log(dt_max)
+            dt = torch.exp(torch.rand(inner) * (high - low) + low).clamp(min=dt_floor)
+            self.dt_proj.bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # softplus of it is dt
+
+    def forward(self, x: Float[Tensor, "b *grid c"], segments: Segments | None = None) -> Float[Tensor, "b *grid c"]:
+        """Mix the tokens in raster order; `segments` keep documents apart."""
+        resets = None
+        if segments is not None:
+            x, resets = segments.zero(x), segments.starts()
+        y, _ = self._mix(x.flatten(1, -2), {"conv": None, "scan": None}, resets)
+        return y.view(x.shape)
+
+    def init_state(self, batch: int, *, like: Tensor) -> State:
+        """Zeros: `conv` `(b, conv - 1, inner)` as `like`, `scan` `(b, inner, state)` in at least float32."""
+        inner, _, taps = self.conv1d.weight.shape
+        wide = torch.promote_types(like.dtype, torch.float32)
+        return {
+            "conv": like.new_zeros(batch, taps - 1, inner),
+            "scan": like.new_zeros(batch, inner, self.state, dtype=wide),
+        }
+
+    def extend(self, x: Float[Tensor, "b n c"], state: State) -> tuple[Float[Tensor, "b n c"], State]:
+        """Continue with the tokens `x` in one parallel scan from `state`. Raises `SizeError` for another batch size."""
+        check_batch(state, x.shape[0], "mamba")
+        return self._mix(x, state, None)
+
+    def _mix(self, x: Tensor, state: State, resets: Tensor | None) -> tuple[Tensor, State]:
+        # Two products rather than one that is cut: both halves lie on contiguous memory, which the rest is faster on.
+        halves = zip(*(p.chunk(2) for p in self.in_proj.parameters()), strict=True)
+        u, z = (F.linear(x, *half) for half in halves)
+        weight = self.conv1d.weight[:, 0]
+        u, conv = causal_conv(u, weight, self.conv1d.bias, silu=True, resets=resets, state=state["conv"])
+        dt, B, C = self.x_proj(u).split([self.rank, self.state, self.state], -1)
+        A = -torch.exp(self.A_log.to(torch.promote_types(self.A_log.dtype, torch.float32)))
+        y, scan = selective_scan(
+            u,
+            F.linear(dt, self.dt_proj.weight),
+            A,
+            B,
+            C,
+            D=self.D,
+            z=z,
+            delta_bias=self.dt_proj.bias,
+            delta_softplus=True,
+            resets=resets,
+            state=state["scan"],
+        )
+        return self.out_proj(y), {"conv": conv, "scan": scan}

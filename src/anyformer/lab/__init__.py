@@ -1,0 +1,1 @@
+"""The laboratory: train, compare, profile, and re-run the claims of papers."""

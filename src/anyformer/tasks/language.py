@@ -1,0 +1,158 @@
+"""Language modelling: predict each next token of a text."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anyformer.core.errors import DataError, OptionError
+from anyformer.data.seeds import sample_seeds, uniform
+from anyformer.data.text import cut, pydoc_text, read_text
+from anyformer.data.tokenizers import make_tokenizer
+from anyformer.tasks.metrics import bits_per_byte
+from anyformer.tasks.task import IGNORE, Batch, Task, measuring
+
+SHIFT = 0
+"""Stream of random numbers: where in its stretch a training window starts."""
+
+
+class Text(Task):
+    """Predict each next token of a text. Loss: cross-entropy. Metric: bits per byte; beside it perplexity.
+
+    A sample is a window of `length` tokens. In training, windows start anywhere; in measuring they tile the text, so
+    that every token but the first is predicted once.
+
+    Args:
+        path: a text file or a folder of them; Python's own documentation where not given.
+        tokenizer: "bytes", or "bpe" (byte pairs learned on the training part; needs the extra [text]).
+        length: tokens that the model sees at once.
+        vocab_size: tokens of "bpe".
+        encoding: of the files.
+    """
+
+    name = "text"
+    metric = "bits_per_byte"
+    higher_is_better = False
+
+    def __init__(
+        self,
+        path: str | Path | None = None,
+        tokenizer: Literal["bytes", "bpe"] = "bytes",
+        length: int = 256,
+        vocab_size: int = 1024,
+        encoding: str = "utf-8",
+    ):
+        if length < 2:
+            raise OptionError(f"length is at least 2 tokens; given {length}.")
+        text = pydoc_text() if path is None else read_text(Path(path), encoding)
+        parts = cut(text)
+        self.source = "pydoc_data.topics" if path is None else str(path)
+        self.digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        self.length = length
+        self.tokenizer_name = tokenizer
+        self.tokenizer = make_tokenizer(tokenizer, parts["train"], vocab_size)
+        self.tokens = {split: torch.tensor(self.tokenizer.encode(part)) for split, part in parts.items()}
+        for split, tokens in self.tokens.items():
+            if len(tokens) < length + 1:
+                raise DataError(
+                    f"the {split} part of {self.source} has {len(tokens)} tokens, fewer than a window of {length} and "
+                    f"its next token: give more text, or length={max(2, len(tokens) - 1)} or less."
+                )
+        self.bytes = {split: len(part.encode()) for split, part in parts.items()}
+
+    def model_options(self) -> dict[str, Any]:
+        return {"vocab_size": self.tokenizer.vocab_size, "max_length": self.length}
+
+    def size(self, split: str) -> int:
+        return math.ceil((len(self.tokens[self.check_split(split)]) - 1) / self.length)
+
+    def sample(self, split: str, indices: Tensor, *, seed: int = 0, train: bool = False) -> Batch:
+        """ "ids" and "targets", `(b, length)` int64; targets beyond the end of the text are `IGNORE`."""
+        tokens = self.tokens[self.check_split(split)]
+        starts = indices * self.length
+        if train:
+            shift = (uniform(sample_seeds(seed, indices), SHIFT) * self.length).long()
+            starts = (starts + shift).clamp(max=len(tokens) - 1 - self.length)
+        at = starts[:, None] + torch.arange(self.length + 1)
+        window = tokens[at.clamp(max=len(tokens) - 1)]
+        return {"ids": window[:, :-1], "targets": window[:, 1:].masked_fill(at[:, 1:] >= len(tokens), IGNORE)}
+
+    def loss(self, model: nn.Module, batch: Batch, *, label_smoothing: float = 0.0) -> Tensor:
+        logits = model(batch["ids"]).float()
+        return F.cross_entropy(
+            logits.flatten(0, 1), batch["targets"].flatten(), ignore_index=IGNORE, label_smoothing=label_smoothing
+        )
+
+    def count(self, batch: Batch) -> int:
+        return int((batch["targets"] != IGNORE).sum())
+
+    def evaluate(self, model: nn.Module, split: str = "valid", *, batch_size: int = 16) -> dict[str, Any]:
+        """Bits per byte, mean loss in nats per token, perplexity per token."""
+        nats, tokens = 0.0, 0
+        with measuring(model) as device:
+            for _, batch in self.batches(split, batch_size, device):
+                count = self.count(batch)
+                nats += float(self.loss(model, batch)) * count
+                tokens += count
+        loss = nats / tokens
+        first = len(self.tokenizer.decode(self.tokens[split][:1].tolist()).encode())  # the first token is given
+        return {
+            "bits_per_byte": bits_per_byte(loss, tokens, self.bytes[split] - first),
+            "loss": loss,
+            "perplexity": math.exp(min(loss, 700.0)),
+            "tokens": tokens,
+        }
+
+    def predict(self, model: nn.Module, inputs: Sequence[str], tokens: int = 64) -> list[dict[str, Any]]:
+        """For each text: the five likeliest next tokens, and the likeliest continuation of `tokens` tokens."""
+        return [self._continue(model, text, tokens) for text in inputs]
+
+    def _continue(self, model: nn.Module, text: str, tokens: int) -> dict[str, Any]:
+        ids = self.tokenizer.encode(text)
+        if not ids:
+            raise DataError("a continuation starts from at least one character; given an empty text.")
+        start, following = len(ids), []
+        with measuring(model) as device:
+            for step in range(tokens):
+                window = torch.tensor([ids[-self.length :]], device=device)
+                chances = model(window)[0, -1].float().softmax(-1)
+                if step == 0:
+                    best = chances.topk(min(5, len(chances)))
+                    following = list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+                ids.append(int(chances.argmax()))
+        return {
+            "input": text,
+            "continuation": self.tokenizer.decode(ids[start:]),
+            "next": [{"token": self.tokenizer.decode([k]), "probability": p} for k, p in following],
+        }
+
+    def examples(self, split: str, n: int) -> list[dict[str, Any]]:
+        """The text of a window, and the text that follows its first half."""
+        n = min(n, self.size(split))
+        half = self.length // 2
+        found = []
+        for i in range(n):
+            window = self.tokens[self.check_split(split)][i * self.length : (i + 1) * self.length].tolist()
+            found.append({"input": self.tokenizer.decode(window[:half]), "truth": self.tokenizer.decode(window[half:])})
+        return found
+
+    def facts(self) -> dict[str, Any]:
+        return {
+            "task": self.name,
+            "source": self.source,
+            "digest": self.digest,
+            "tokenizer": self.tokenizer_name,
+            "vocab_size": self.tokenizer.vocab_size,
+            "length": self.length,
+            "bytes": self.bytes,
+        }
+
+
+TASKS = {"text": Text}

@@ -1,0 +1,30 @@
+"""`--set option=value`: options of models and tasks on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from anyformer.core.errors import OptionError
+
+
+def read_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """`["num_classes=10", "mixer=neighborhood"]` to `{"num_classes": 10, "mixer": "neighborhood"}`.
+
+    Values are read as YAML, so numbers, true, null, lists and `{part: window, heads: 3}` can be written. Raises
+    `OptionError` for anything else, and for an option that is set twice.
+    """
+    import yaml
+
+    found: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals or not name:
+            raise OptionError(f"--set takes option=value, as in --set num_classes=10; given {setting!r}.")
+        if name in found:
+            raise OptionError(f"--set gives {name!r} twice; give it once.")
+        try:
+            found[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise OptionError(f"--set {name}={value}: the value is no YAML ({str(error).splitlines()[0]}).") from error
+    return found

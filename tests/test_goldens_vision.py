@@ -1,0 +1,105 @@
+"""Image models against the goldens of their references: parameter counts and outputs, through `load_reference`."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from golden import Golden
+from torch import Tensor
+
+from anyformer import create_model, load_reference
+
+
+def timm_isotropic(model, images: Tensor) -> dict[str, Tensor]:
+    """timm's names: all final tokens (with class tokens) in a row, and logits."""
+    return {"features": model.tokens(images).flatten(1, -2), "logits": model(images)}
+
+
+def timm_map(model, images: Tensor) -> dict[str, Tensor]:
+    """timm's names: the last map, and logits."""
+    return {"features": model.features(images)[0], "logits": model(images)}
+
+
+def timm_pyramid(model, images: Tensor) -> dict[str, Tensor]:
+    """timm's names: the map of every stage, and logits."""
+    return {f"stages.{i}": m for i, m in enumerate(model.features(images))} | {"logits": model(images)}
+
+
+def transformers_poolformer(model, images: Tensor) -> dict[str, Tensor]:
+    """transformers' names: the map of every stage, the last one twice."""
+    maps = model.features(images)
+    return {f"hidden_states.{i}": m for i, m in enumerate(maps)} | {"last_hidden_state": maps[-1]}
+
+
+def transformers_convnext(model, images: Tensor) -> dict[str, Tensor]:
+    """transformers' names: the stem's map and every stage's, the last one twice, and the normed mean."""
+    maps = [model.embed(images).movedim(-1, 1), *model.features(images)]
+    found = {f"hidden_states.{i}": m for i, m in enumerate(maps)}
+    return found | {"last_hidden_state": maps[-1], "pooler_output": model(images)}
+
+
+def logits(model, images: Tensor) -> dict[str, Tensor]:
+    return {"output": model(images)}
+
+
+def transformers_swin(model, images: Tensor) -> dict[str, Tensor]:
+    """transformers' names: tokens after the embedding and after every stage with its merging, all tokens, their mean."""
+    names = ["embed", *(f"stages.{i}.downsample" for i in (1, 2, 3)), "stages.3", "norm"]
+    pooled, found = model(images, taps=names)
+    hidden = [found[name].flatten(1, -2) for name in names]
+    states = {f"hidden_states.{i}": h for i, h in enumerate(hidden[:-1])}
+    return states | {"last_hidden_state": hidden[-1], "pooler_output": pooled}
+
+
+def transformers_tokens(model, images: Tensor) -> dict[str, Tensor]:
+    return {"last_hidden_state": model.tokens(images)}
+
+
+CASES = {  # golden: (name for create_model, options, outputs under the golden's names)
+    "vit--vit_tiny_patch16_224--timm": ("timm:vit_tiny_patch16_224", {}, timm_isotropic),
+    "deit--deit_tiny_patch16_224--timm": ("timm:deit_tiny_patch16_224", {}, timm_isotropic),
+    "swin--swin_tiny_patch4_window7_224--timm": ("timm:swin_tiny_patch4_window7_224", {}, timm_pyramid),
+    "swin--swin-tiny-patch4-window7-224--transformers": (
+        "transformers:microsoft/swin-tiny-patch4-window7-224",
+        {"num_classes": 0},
+        transformers_swin,
+    ),
+    "swin_v2--swinv2-tiny-patch4-window8-256--transformers": (
+        "transformers:microsoft/swinv2-tiny-patch4-window8-256",
+        {"num_classes": 0},
+        transformers_swin,
+    ),
+    "swin_v2--swinv2_cr_tiny_224--timm": ("timm:swinv2_cr_tiny_224", {}, timm_pyramid),
+    "pvt--pvt_tiny--official": ("official:pvt_tiny", {}, logits),
+    "pvt--pvt-tiny-224--transformers": ("transformers:Zetatech/pvt-tiny-224", {"num_classes": 0}, transformers_tokens),
+    "compact_transformers--cvt_7_4_32--official": ("official:cvt_7_4_32", {}, logits),
+    "metaformer--poolformer_s12--timm": ("timm:poolformer_s12", {}, timm_pyramid),
+    "metaformer--poolformer_s12--transformers": (
+        "transformers:sail/poolformer_s12",
+        {"num_classes": 0, ".norm": None},
+        transformers_poolformer,
+    ),
+    "metaformer_baselines--identityformer_s12--official": ("official:identityformer_s12", {}, logits),
+    "metaformer_baselines--poolformerv2_s12--timm": ("timm:poolformerv2_s12", {}, timm_pyramid),
+    "convnext--convnext_atto--timm": ("timm:convnext_atto", {}, timm_pyramid),
+    "convnext--convnext-tiny-224--transformers": (
+        "transformers:facebook/convnext-tiny-224",
+        {"num_classes": 0},
+        transformers_convnext,
+    ),
+    "mlp_mixer--mixer_s16_224--timm": ("timm:mixer_s16_224", {}, timm_isotropic),
+    "gmlp--gmlp_ti16_224--timm": ("timm:gmlp_ti16_224", {}, timm_isotropic),
+    "convmixer--convmixer_768_32--timm": ("timm:convmixer_768_32", {}, timm_map),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_golden(name: str):
+    golden = Golden(name)
+    ours, options, outputs = CASES[name]
+    model = create_model(ours, **options).eval()
+    assert model.num_parameters() == golden.parameters
+    load_reference(model, golden.state(), golden.source)
+    (images,) = golden.inputs().values()
+    with torch.no_grad():
+        golden.check(outputs(model, images))

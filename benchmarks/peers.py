@@ -97,7 +97,7 @@ def mamba_case(length: int) -> Case:
 
 def language_case(name: str, length: int) -> Case:
     transformers = require("transformers", "peers")
-    configs = {"gpt2_small": ("GPT2Config", "GPT2Model"), "bert_base_uncased": ("BertConfig", "BertModel")}
+    configs = {"gpt2": ("GPT2Config", "GPT2Model"), "bert_base_uncased": ("BertConfig", "BertModel")}
     config, cls = (getattr(transformers, n) for n in configs[name])
     theirs = cls(config()).eval()
     ours = create_model(name).eval()
@@ -108,12 +108,12 @@ def language_case(name: str, length: int) -> Case:
 def generation_case(new_tokens: int) -> Case:
     transformers = require("transformers", "peers")
     theirs = transformers.GPT2LMHeadModel(transformers.GPT2Config()).eval()
-    ours = create_model("gpt2_small").eval()
+    ours = create_model("gpt2").eval()
     ids = torch.randint(0, 50000, (1, 16))
     mask = torch.ones_like(ids)
     greedy = {"max_new_tokens": new_tokens, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
     return Case(
-        f"gpt2_small generates {new_tokens}",
+        f"gpt2 generates {new_tokens}",
         "transformers",
         lambda: ours.generate(ids, max_new_tokens=new_tokens),
         lambda: theirs.generate(ids, attention_mask=mask, **greedy),
@@ -124,7 +124,7 @@ def cases(batch: int) -> dict[str, Callable[[], Case]]:
     """Every case by name, made when its turn comes."""
     made: dict[str, Callable[[], Case]] = {n: lambda n=n: image_case(n, batch) for n in IMAGES}
     made |= {n: lambda n=n: hub_image_case(n, batch) for n in HUB_IMAGES}
-    made |= {n: lambda n=n: language_case(n, 128) for n in ("gpt2_small", "bert_base_uncased")}
+    made |= {n: lambda n=n: language_case(n, 128) for n in ("gpt2", "bert_base_uncased")}
     made["mamba_130m"] = lambda: mamba_case(1024)
     made["generate"] = lambda: generation_case(128)
     return made

@@ -14,7 +14,7 @@ import torch
 
 from anyformer import papers
 from anyformer.cli.main import main
-from anyformer.core.errors import AnyformerError, CheckpointError, OptionError, UnknownName
+from anyformer.core.errors import AnyformerError, OptionError, UnknownName
 from anyformer.core.registry import index
 from anyformer.lab import claim as runner
 from anyformer.lab.claim import Claim, Expect, find_claims, keep, measure_claim
@@ -130,11 +130,11 @@ def test_a_result_is_kept_whole_and_read_by_its_card(claims, tmp_path, monkeypat
     assert json.loads(path.read_text()) == json.loads(json.dumps(result.to_dict()))
     assert papers.here("swin").held is result.held
 
-    def full(self, data):
+    def full(self, data, *rest, **more):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pathlib.Path.write_bytes", full)
-    with pytest.raises(CheckpointError, match="No space left on device"):
+    monkeypatch.setattr("pathlib.Path.write_text", full)
+    with pytest.raises(AnyformerError, match="No space left on device"):
         keep(result)
     assert json.loads(path.read_text())["paper"] == "swin"
 

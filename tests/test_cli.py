@@ -239,6 +239,14 @@ def test_show_repeats_equal_blocks_once_and_swaps_parts(capsys):
     assert "mixer: window" in said(capsys, "show vit_micro --set 'mixer={part: window, window: 4}'")
 
 
+def test_show_needs_no_memory_for_a_model_of_any_size(capsys):
+    begin = time.perf_counter()
+    facts = json.loads(said(capsys, "show llama2_7b --json"))["model"]
+    assert facts["parameters"] == 6_738_415_616  # 27 GB, would it be made
+    assert facts["multiply_adds"] > 4 * 10**11
+    assert time.perf_counter() - begin < 30
+
+
 def test_show_spec_is_read_back(capsys):
     from anyformer.core.spec import Spec
     from anyformer.models import model_spec
@@ -295,6 +303,12 @@ def test_train_evaluate_and_predict(capsys, tmp_path):
     same = sum(a["label"] == guess for a, guess in zip(answers, measured["guesses"][:20], strict=True))
     assert same >= 18  # files hold bytes, so a guess between two classes may turn
     assert "there is no image" in complaint(capsys, f"predict {run} missing.png")
+
+    (run / "task.json").write_text("{")
+    assert "task.json is damaged" in complaint(capsys, f"evaluate {run}")
+    (run / "task.json").unlink()
+    assert "give --task" in complaint(capsys, f"evaluate {run}")
+    assert "accuracy" in said(capsys, f"evaluate {run} --task digits")
 
     weights = run / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])

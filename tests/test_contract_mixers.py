@@ -27,10 +27,12 @@ def test_keeps_the_shape(name: str, rank: int):
 @pytest.mark.parametrize(("name", "rank"), CASES)
 def test_gradient_reaches_every_parameter(name: str, rank: int):
     mixer = make_mixer(name, GRIDS[rank])
-    y = mixer(tokens(GRIDS[rank]))
+    x = tokens(GRIDS[rank]).requires_grad_()
+    y = mixer(x)
     (y * torch.randn(y.shape, generator=torch.Generator().manual_seed(3))).sum().backward()
     for parameter, p in mixer.named_parameters():
         assert not p.requires_grad or (p.grad is not None and p.grad.abs().sum() > 0), parameter
+    assert x.grad is not None and x.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize(("name", "rank"), CASES)

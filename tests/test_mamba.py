@@ -112,9 +112,7 @@ def test_operations_grow_with_the_tokens():
 
 
 @pytest.mark.parametrize("part", [Mamba, Bidirectional])
-@pytest.mark.parametrize(
-    "ids", [[1] * 7 + [2] * 2 + [3] * 11, [0] * 5 + [1] * 9 + [2] * 6, [1] * 4 + [0] * 6 + [2] * 10]
-)
+@pytest.mark.parametrize("runs", [((1, 7), (2, 2), (3, 11)), ((0, 5), (1, 9), (2, 6)), ((1, 4), (0, 6), (2, 10))])
 def test_documents_are_alone_wherever_padding_lies(part: type, runs: tuple[tuple[int, int], ...]):
     torch.manual_seed(0)
     ids = [document for document, tokens in runs for _ in range(tokens)]

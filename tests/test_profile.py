@@ -20,6 +20,7 @@ from anyformer.lab.profile import (
     measure_latency,
     operations,
     profile,
+    shapes_only,
     table,
     write_html,
 )
@@ -142,6 +143,20 @@ def test_activation_memory_falls_with_checkpointing():
 
     x = torch.randn(128, 64, requires_grad=True)
     assert activation_memory(recomputed, x) < 0.5 * activation_memory(plain, x)
+
+
+def test_shapes_alone_count_the_same_and_cost_no_memory():
+    real = count_operations(Attention(), torch.randn(1, 16, 8))
+    with shapes_only():
+        model = Attention()
+        assert model.project.weight.is_meta
+        assert count_operations(model, *model.example_inputs()) == real
+        huge = nn.Linear(10**7, 10**7)  # 400 TB
+        assert count_operations(huge, torch.randn(1, 10**7)) == 10**14
+        assert int(torch.arange(5).max()) == 0 and bool(torch.ones(3).any()) is False
+        with pytest.raises((NotImplementedError, RuntimeError)):
+            torch.ones(3).nonzero()
+    assert int(torch.arange(5).max()) == 4
 
 
 def test_growth_exponent_is_the_slope_of_the_logarithms():

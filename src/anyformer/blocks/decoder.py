@@ -112,14 +112,19 @@ class Decoder(Model):
         seen = torch.zeros(batch, dtype=torch.long, device=like.device)
         return {"seen": seen, "blocks": self.blocks.init_state(batch, like=like)}
 
-    def extend(self, ids: Int[Tensor, "b n"], state: State) -> tuple[Float[Tensor, "b n v"], State]:
-        """Logits of `ids` after `state`, equal to `forward` over the whole sequence, and the new state."""
+    def extend_tokens(self, ids: Int[Tensor, "b n"], state: State) -> tuple[Float[Tensor, "b n c"], State]:
+        """Tokens of `ids` after `state`, equal to `tokens` of the whole sequence, and the new state."""
         check_ids(ids, self.vocab_size)
         positions = state["seen"][:, None] + torch.arange(ids.shape[1], device=ids.device)
         x = self.embedding(ids, positions=positions)
         x, blocks = self.blocks.extend(x, state["blocks"])
         x = x if self.norm is None else self.norm(x)
-        return self.logits(x), {"seen": state["seen"] + ids.shape[1], "blocks": blocks}
+        return x, {"seen": state["seen"] + ids.shape[1], "blocks": blocks}
+
+    def extend(self, ids: Int[Tensor, "b n"], state: State) -> tuple[Float[Tensor, "b n v"], State]:
+        """Logits of `ids` after `state`, equal to `forward` over the whole sequence, and the new state."""
+        x, state = self.extend_tokens(ids, state)
+        return self.logits(x), state
 
     def generate(self, ids: Tensor, **options) -> Tensor:
         """Continue prompts; see `anyformer.methods.decoding.generate`."""

@@ -151,13 +151,17 @@ class EncoderDecoder(Model):
         )
         return {"seen": torch.zeros(len(source), dtype=torch.long, device=source.device), "blocks": blocks}
 
+    def extend_tokens(self, ids: Int[Tensor, "b n"], state: State) -> tuple[Float[Tensor, "b n c"], State]:
+        """The decoder's tokens of target `ids` after `state`, and the new state."""
+        positions = state["seen"][:, None] + torch.arange(ids.shape[1], device=ids.device)
+        x, blocks = self.decoder.extend(self.embed(ids, positions=positions), state["blocks"])
+        x = x if self.decoder_norm is None else self.decoder_norm(x)
+        return x, {"seen": state["seen"] + ids.shape[1], "blocks": blocks}
+
     def extend(self, ids: Int[Tensor, "b n"], state: State) -> tuple[Float[Tensor, "b n v"], State]:
         """Logits of target `ids` after `state`, equal to `forward` over the whole target, and the new state."""
-        positions = state["seen"][:, None] + torch.arange(ids.shape[1], device=ids.device)
-        x = self.embed(ids, positions=positions)
-        x, blocks = self.decoder.extend(x, state["blocks"])
-        x = x if self.decoder_norm is None else self.decoder_norm(x)
-        return self.logits(x), {"seen": state["seen"] + ids.shape[1], "blocks": blocks}
+        x, state = self.extend_tokens(ids, state)
+        return self.logits(x), state
 
     def generate(self, source: Tensor, source_segments: Segments | None = None, **options) -> Tensor:
         """Targets of sources; see `anyformer.methods.decoding.generate`."""

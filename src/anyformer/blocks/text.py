@@ -44,6 +44,11 @@ class TextEmbedding(nn.Module):
         self.norm = build(norm, "norm", dim=dim) if norm is not None else None
         self.dropout = nn.Dropout(dropout)
 
+    @property
+    def limit(self) -> int | None:
+        """Tokens of the longest sequence that the positions allow; None where there is no end."""
+        return getattr(self.position, "limit", None)
+
     def forward(
         self,
         ids: Int[Tensor, "b n"],
@@ -65,8 +70,13 @@ class TextEmbedding(nn.Module):
 
 def check_ids(ids: Tensor, vocab_size: int) -> None:
     """Raise `DataError` where an id lies outside the vocabulary (not while compiling: it would break the graph)."""
-    if not torch.compiler.is_compiling() and ids.numel() and (int(ids.max()) >= vocab_size or int(ids.min()) < 0):
+    if torch.compiler.is_compiling() or not ids.numel():
+        return
+    if ids.is_floating_point():
+        raise DataError(f"token ids are integers; given {str(ids.dtype).removeprefix('torch.')}.")
+    low, high = (int(bound) for bound in ids.aminmax())
+    if high >= vocab_size or low < 0:
         raise DataError(
-            f"token ids lie between 0 and {vocab_size - 1}; given {int(ids.min())} to {int(ids.max())}: "
+            f"token ids lie between 0 and {vocab_size - 1}; given {low} to {high}: "
             "is this the tokenizer that the model was built for?"
         )

@@ -19,13 +19,15 @@ TASK = "task.json"
 
 def write_task(folder: Path, name: str, options: dict[str, Any]) -> None:
     """Note the task of a run; a path in its name is noted as it is seen from anywhere."""
-    from anyformer.lab.train.checkpoint import prepare_folder, write_atomically
+    from anyformer.core.files import write_whole
+    from anyformer.lab.train.checkpoint import prepare_folder
 
     kind, colon, path = name.partition(":")
     if colon and Path(path).exists():
         name = f"{kind}:{Path(path).resolve()}"
     prepare_folder(folder)
-    write_atomically(folder / TASK, json.dumps({"task": name, "options": options}, indent=1) + "\n")
+    text = json.dumps({"task": name, "options": options}, indent=1) + "\n"
+    write_whole(folder / TASK, lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def read_task(folder: Path, name: str, options: dict[str, Any]) -> Task:
@@ -38,12 +40,11 @@ def read_task(folder: Path, name: str, options: dict[str, Any]) -> Task:
     if not file.is_file():
         raise CheckpointError(f"{folder} does not say what it was trained on (there is no {TASK}): give --task.")
     try:
-        noted = json.loads(file.read_text())
-        return create_task(noted["task"], **{**noted["options"], **options})
+        noted = json.loads(file.read_text(encoding="utf-8"))
+        name, options = noted["task"], {**noted["options"], **options}
     except (ValueError, KeyError, TypeError) as error:
-        if isinstance(error, CheckpointError) or type(error).__module__.startswith("anyformer"):
-            raise
         raise CheckpointError(f"{file} is damaged ({error}): give --task.") from error
+    return create_task(name, **options)
 
 
 def read_model(folder: Path) -> nn.Module:
@@ -51,27 +52,15 @@ def read_model(folder: Path) -> nn.Module:
 
     Raises `CheckpointError` for a folder that holds no finished run, and for a file that is damaged.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    from anyformer.core.spec import Spec
-    from anyformer.models import create_model
-    from anyformer.weights.load import load_reference
+    from anyformer.weights.checkpoint import WEIGHTS, from_pretrained
 
     if not folder.is_dir():
         raise CheckpointError(f"there is no folder {folder}; give one that 'anyformer train' left.")
-    spec, weights = folder / "spec.yaml", folder / "model.safetensors"
-    for file in (spec, weights):
-        if not file.is_file():
-            raise CheckpointError(
-                f"{folder} holds no finished run (there is no {file.name}); 'anyformer train --resume' finishes it."
-            )
-    model = create_model(Spec.from_yaml(spec.read_text()))
-    try:
-        load_reference(model, load_file(weights), "anyformer")
-    except SafetensorError as error:
-        raise CheckpointError(f"{weights} is no safetensors file, or cut short: {error}.") from error
-    return model.eval()
+    if not (folder / WEIGHTS).is_file():
+        raise CheckpointError(
+            f"{folder} holds no finished run (there is no {WEIGHTS}); 'anyformer train --resume' finishes it."
+        )
+    return from_pretrained(folder)
 
 
 def numbers(metrics: dict[str, Any]) -> list[tuple[str, str]]:

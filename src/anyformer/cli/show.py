@@ -86,15 +86,14 @@ def show_spec(options: Options) -> int:
 
 def model_facts(options: Options) -> dict[str, Any]:
     """A model's tree and numbers."""
-    import torch
-
     from anyformer.cli.diagram import tree
-    from anyformer.lab.profile import operations
+    from anyformer.lab.profile import operations, shapes_only
     from anyformer.models import create_model
 
-    def look(device: str) -> dict[str, Any]:
-        with torch.device(device):
-            model = create_model(options.name, **read_settings(options.set))
+    settings = read_settings(options.set)
+
+    def look() -> dict[str, Any]:
+        model = create_model(options.name, **settings)
         inputs = model.example_inputs(size=options.size or None)
         counted = operations(model, *inputs)
         family = index()["families"].get(model.family or "", {"papers": (), "doc": ""})
@@ -113,9 +112,10 @@ def model_facts(options: Options) -> dict[str, Any]:
         }
 
     try:
-        return look("meta")  # shapes alone: no memory and no time, however large the model
-    except NotImplementedError:
-        return look("cpu")  # a model whose way through depends on numbers needs numbers
+        with shapes_only():
+            return look()
+    except (NotImplementedError, RuntimeError):
+        return look()  # a model whose way through depends on numbers needs numbers
 
 
 def model_text(facts: dict[str, Any]) -> str:

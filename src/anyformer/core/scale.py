@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from anyformer.core.errors import BudgetError
+from anyformer.core.errors import BudgetError, OptionError
 from anyformer.core.spec import Spec
 
 WIDTHS = ("dim", "hidden", "rank")
@@ -109,12 +109,17 @@ def _common(numbers: Any) -> int:
 def _fill_up(spec: Spec, parameters: int) -> Spec:
     """Change the ratio of all channel mixers until the count is right, as far as a factor of two goes."""
     low, high, best = 0.5, 2.0, spec
-    for _ in range(10):
+    for _ in range(12):
         middle = (low * high) ** 0.5
         candidate = _with_ratio(spec, middle)
-        if abs(count(candidate) - parameters) < abs(count(best) - parameters):
+        try:
+            found = count(candidate)
+        except OptionError:  # a width that this part does not take, such as an odd one: try beside it
+            low *= 1.01
+            continue
+        if abs(found - parameters) < abs(count(best) - parameters):
             best = candidate
-        low, high = (middle, high) if count(candidate) < parameters else (low, middle)
+        low, high = (middle, high) if found < parameters else (low, middle)
     return best
 
 

@@ -219,15 +219,16 @@ def _replaced(node: Any, steps: list[str], value: Any, path: str) -> Any:
             return carry(node, as_spec(value))
         return _freeze(value, path)
     step, rest = steps[0], steps[1:]
+    at = ".".join(path.split(".")[: -len(steps)]) or "the top"
     if isinstance(node, tuple):
         if step == "*":
             return tuple(_replaced(n, rest, value, path) for n in node)
-        _child(node, step, path)
+        _child(node, step, at)
         return tuple(_replaced(n, rest, value, path) if i == int(step) else n for i, n in enumerate(node))
     if isinstance(node, Spec):
         if step not in node.options:
             if rest:
-                _child(node, step, path)
+                _child(node, step, at)
             from anyformer.core.registry import part_entry
 
             known = part_entry(node.name)["options"]

@@ -15,6 +15,7 @@ from typing import Any
 
 from anyformer import papers
 from anyformer.core.errors import AnyformerError, OptionError, UnknownName, suggest
+from anyformer.core.files import write_whole
 from anyformer.core.registry import index
 from anyformer.lab.train.fingerprint import fingerprint
 
@@ -213,8 +214,7 @@ def set_seeds(seed: int) -> None:
 
 def keep(result: Result, folder: Path | None = None) -> Path:
     """Write a result over the last one of its paper, all of it or nothing; by default beside the claims."""
-    from anyformer.lab.train.checkpoint import write_atomically
-
     path = (papers.RESULTS if folder is None else Path(folder)) / f"{result.paper}.json"
-    write_atomically(path, json.dumps(result.to_dict(), indent=1) + "\n")
+    text = json.dumps(result.to_dict(), indent=1) + "\n"
+    write_whole(path, lambda partial: partial.write_text(text))
     return path

@@ -114,7 +114,8 @@ def _has(spec: Spec, slot: str) -> bool:
 
 def _suggest_model(name: str) -> str:
     close = nearest(name, index()["variants"])
-    for source, names in index()["names"].items():
-        if name in names:
+    names = index()["names"]
+    for source in sorted(names, key=lambda s: s != "timm"):
+        if name in names[source]:
             return f"{source} has a model of that name: write '{source}:{name}'."
     return f"did you mean {' or '.join(repr(c) for c in close)}?" if close else "no name is near it."

@@ -173,12 +173,17 @@ class ImageClassification(Task):
 
 
 class Digits(ImageClassification):
-    """Handwritten digits, 8x8 pixels, shipped with scikit-learn: 1,169 to train on, 269 to choose by, 359 to test."""
+    """Handwritten digits, 8x8 pixels, shipped with scikit-learn: 1,169 to train on, 269 to choose by, 359 to test.
+
+    Args:
+        augment: what happens to training images; nothing unless given, as in so small an image a shift by one pixel is
+            much, and short runs learn less of it.
+    """
 
     name = "digits"
 
     def __init__(self, augment: Augment | None = None):
-        augment = augment or Augment(crop=1)
+        augment = augment or Augment()
         parts = {split: Held(*part) for split, part in digits().items()}
         super().__init__(parts, [str(d) for d in range(10)], (1, 8, 8), (MEAN, STD), augment)
 

@@ -31,16 +31,23 @@ def save_pretrained(model: nn.Module, folder: str | Path) -> Path:
     """
     from safetensors.torch import save_file
 
-    spec = getattr(model, "built_from", None)
-    if spec is None:
+    text = spec_card(model)
+    if text is None:
         raise CheckpointError("this model was not built from a Spec, so none can be saved: build it with create_model.")
-    card = {k: v for k in ("family", "variant") if (v := getattr(model, k, None)) is not None}
-    text = spec.to_yaml() + "".join(f"{k}: {v}\n" for k, v in card.items())
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
     folder = Path(folder)
     write_whole(folder / WEIGHTS, lambda path: save_file(state, path, metadata={"format": "pt", "anyformer": text}))
     write_whole(folder / SPEC, lambda path: path.write_text(text))
     return folder
+
+
+def spec_card(model: nn.Module) -> str | None:
+    """What a model was built from, as YAML: its spec, family and variant. None where it was built otherwise."""
+    spec = getattr(model, "built_from", None)
+    if spec is None:
+        return None
+    card = {k: v for k in ("family", "variant") if (v := getattr(model, k, None)) is not None}
+    return spec.to_yaml() + "".join(f"{k}: {v}\n" for k, v in card.items())
 
 
 def from_pretrained(name: str | Path, *, partial: bool = False, **options: Any) -> nn.Module:

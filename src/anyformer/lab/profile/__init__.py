@@ -7,6 +7,7 @@ from anyformer.lab.profile.latency import Latency, measure_latency
 from anyformer.lab.profile.memory import activation_memory
 from anyformer.lab.profile.operations import Operations, count_operations, operations
 from anyformer.lab.profile.report import figure, table, write_html
+from anyformer.lab.profile.shapes import shapes_only
 from anyformer.lab.profile.sweep import QUANTITIES, Point, Profile, profile
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "measure_latency",
     "operations",
     "profile",
+    "shapes_only",
     "table",
     "write_html",
 ]

@@ -25,7 +25,7 @@ def escape(content: Any) -> Markup:
     return Markup(html.escape(str(content)))
 
 
-def tag(name: str, *content: Any, **attributes: Any) -> Markup:
+def tag(name: str, /, *content: Any, **attributes: Any) -> Markup:
     """`tag("td", 3, cls="number")`. `cls` is `class`, underscores are hyphens, None leaves an attribute out."""
     written = "".join(
         f' {"class" if key == "cls" else key.replace("_", "-")}="{html.escape(str(value))}"'
@@ -35,6 +35,11 @@ def tag(name: str, *content: Any, **attributes: Any) -> Markup:
     if name in ("img", "meta", "br"):
         return Markup(f"<{name}{written}>")
     return Markup(f"<{name}{written}>{escape(content)}</{name}>")
+
+
+def name(text: str) -> Markup:
+    """A model's name that may be broken before each part that was swapped."""
+    return Markup(html.escape(text).replace("+", "<wbr>+").replace("_", "<wbr>_") if len(text) > 22 else html.escape(text))
 
 
 def embed_json(data: Any, name: str) -> Markup:

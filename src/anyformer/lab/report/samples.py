@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from anyformer.lab.report.html import Markup, tag
+from anyformer.lab.report.html import Markup, name, tag
 from anyformer.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -40,10 +40,10 @@ def per_class(runs: Runs) -> Markup | None:
     recall = {m: {c: statistics.fmean(r["classes"][c]["recall"] for r in rs) for c in first} for m, rs in runs.items()}
     low = min(v for values in recall.values() for v in values.values())
     rows = []
-    for name, facts in sorted(first.items(), key=lambda item: statistics.fmean(recall[m][item[0]] for m in runs)):
-        cells = [heat(recall[m][name], low, f"{m}, class {name}: {tell(rs, name)}") for m, rs in runs.items()]
-        rows.append(tag("tr", tag("th", name, scope="row"), tag("td", facts["samples"], cls="number dim"), cells))
-    head = tag("tr", tag("th", "class"), tag("th", "samples", cls="number"), [tag("th", m, cls="slant") for m in runs])
+    for label, facts in sorted(first.items(), key=lambda item: statistics.fmean(recall[m][item[0]] for m in runs)):
+        cells = [heat(recall[m][label], low, f"{m}, class {label}: {tell(rs, label)}") for m, rs in runs.items()]
+        rows.append(tag("tr", tag("th", label, scope="row"), tag("td", facts["samples"], cls="number dim"), cells))
+    head = tag("tr", tag("th", "class"), tag("th", "samples", cls="number"), [tag("th", name(m)) for m in runs])
     return tag("div", tag("table", tag("thead", head), tag("tbody", rows), cls="heat"), cls="scroll")
 
 
@@ -53,14 +53,14 @@ def heat(value: float, low: float, words: str) -> Markup:
     return tag("td", f"{100 * value:.1f}", style=f"--heat:{100 * share:.0f}%", data_tip=words, tabindex=0)
 
 
-def tell(runs: Sequence[dict[str, Any]], name: str) -> str:
+def tell(runs: Sequence[dict[str, Any]], label: str) -> str:
     """How often a class was found, seed by seed, and what it was most often taken for."""
-    per_seed = ", ".join(f"{100 * r['classes'][name]['recall']:.1f}" for r in runs)
+    per_seed = ", ".join(f"{100 * r['classes'][label]['recall']:.1f}" for r in runs)
     words = f"recall {per_seed} % (one per seed)"
     if any("confusion" not in r for r in runs):
         return words
     names = list(runs[0]["classes"])
-    at = names.index(name)
+    at = names.index(label)
     wrong = Counter({n: sum(r["confusion"][at][k] for r in runs) for k, n in enumerate(names) if k != at})
     (other, times), *_ = wrong.most_common(1)
     return words + (f"; most often taken for {other} ({times / len(runs):.1f} times per run)" if times else "")
@@ -138,7 +138,7 @@ def passages(runs: Runs, task: Task) -> Markup | None:
             for m, c in cost.items()
         ]  # fmt: skip
         rows.append(tag("tr", tag("td", tag("q", texts[indices[k]][:240]), cls="passage"), cells))
-    head = tag("tr", tag("th", "passage of the test text"), [tag("th", m, cls="slant") for m in cost])
+    head = tag("tr", tag("th", "passage of the test text"), [tag("th", name(m)) for m in cost])
     return tag("div", tag("table", tag("thead", head), tag("tbody", rows), cls="heat"), cls="scroll")
 
 

@@ -20,6 +20,7 @@ from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceSt
 from torch.distributed.checkpoint.api import CheckpointException
 
 from anyformer.core.errors import AnyformerError, CheckpointError
+from anyformer.core.files import write_whole
 from anyformer.lab.train.distributed import Group
 
 KEPT = 2
@@ -120,16 +121,8 @@ def _write_tensors(folder: Path, tensors: dict[str, Tensor], group: Group) -> No
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
-    """Write a file so that it is there wholly or not at all, and what was there before stays until then."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_bytes(data.encode() if isinstance(data, str) else data)
-        sync(partial)
-        partial.replace(path)
-        sync(path.parent)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise _refusal(path, error) from error
+    """`core.files.write_whole` for what is in memory."""
+    write_whole(path, lambda partial: partial.write_bytes(data.encode() if isinstance(data, str) else data))
 
 
 def sync(path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from anyformer.core.errors import AnyformerError, require
+from anyformer.core.files import write_whole
 
 
 class Log:
@@ -30,9 +31,8 @@ class Log:
             require("tensorboard", "lab")
         path = out / "log.jsonl"
         self.history = [line for line in read(path) if line["step"] <= upto] if path.is_file() else []
-        self._file = path.open("w", buffering=1, encoding="utf-8")
-        for line in self.history:
-            self._file.write(json.dumps(line) + "\n")
+        write_whole(path, lambda partial: partial.write_text("".join(json.dumps(line) + "\n" for line in self.history)))
+        self._file = path.open("a", buffering=1, encoding="utf-8")
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 

@@ -34,6 +34,7 @@ from anyformer.lab.train.log import Log, progress_bar
 from anyformer.lab.train.optimizer import Average, adamw, averaged, rate
 from anyformer.tasks import create_task
 from anyformer.tasks.task import Batch, Task, to_device
+from anyformer.weights.checkpoint import WEIGHTS, spec_card
 
 ORDER, AUGMENT, DROPOUT = range(3)
 """What a seed is for: each use has random numbers of its own."""
@@ -116,7 +117,7 @@ def train(
         wrapped = spread(module, group, config.strategy)
         optimizer = adamw(module, config)
         average = Average(module, config.ema) if config.ema is not None else None
-        facts = {"config": config.binding(), "task": task.facts(), "spec": spec_text(module)}
+        facts = {"config": config.binding(), "task": task.facts(), "spec": spec_card(module)}
         step, seconds = start(folder, facts, resume, module, optimizer, average, group)
         stepper = Stepper(wrapped, task, optimizer, config, group)
         title = f"{getattr(module, 'variant', None) or type(module).__name__} on {task.name}"
@@ -194,12 +195,6 @@ def make_model(model: nn.Module | Spec | str, task: Task) -> nn.Module:
         return create_model(model, **options)
     except OptionError as error:
         raise FitError(f"a model for the task {task.name!r} takes {', '.join(options)}: {error}") from error
-
-
-def spec_text(module: nn.Module) -> str | None:
-    """YAML of the Spec that a model was built from; None for a module that was built otherwise."""
-    spec = getattr(module, "built_from", None)
-    return spec.to_yaml() if isinstance(spec, Spec) else None
 
 
 class Feed:
@@ -435,14 +430,15 @@ def difference(then: Any, now: Any) -> str:
 
 
 def leave(folder: Path, result: TrainResult, spec: str | None, group: Group) -> None:
-    """Write the final weights, the Spec and the result."""
+    """Write the final weights, as `from_pretrained` reads them, the Spec and the result."""
     from safetensors.torch import save
 
     weights = {name: whole(t).detach().cpu().clone() for name, t in result.model.state_dict().items()}
     problem = None
     if group.leads:
         try:
-            checkpoint.write_atomically(folder / "model.safetensors", save(weights))
+            note = {"format": "pt"} if spec is None else {"format": "pt", "anyformer": spec}
+            checkpoint.write_atomically(folder / WEIGHTS, save(weights, metadata=note))
             if spec is not None:
                 checkpoint.write_atomically(folder / "spec.yaml", spec)
             checkpoint.write_atomically(folder / "result.json", json.dumps(result.to_dict(), indent=1))

@@ -77,11 +77,16 @@ class Attention(TokenMixer):
         return self.out(merge_heads(y)).view_as(x)
 
     def init_state(self, batch: int, *, like: Tensor) -> State:
-        """An empty key-value cache: keys and values `(b, g, capacity, d)`, and how many tokens each row holds."""
+        """An empty key-value cache: keys and values `(b, g, room, d)`, and how many tokens this state holds of them.
+
+        `filled` belongs to the room: it counts the tokens written there by any state that shares it.
+        """
         empty = like.new_empty(batch, self.qkv.kv_heads, 0, self.qkv.head_dim)
-        return {"k": empty, "v": empty.clone(), "length": torch.zeros(batch, dtype=torch.long, device=like.device)}
+        none = torch.zeros(batch, dtype=torch.long, device=like.device)
+        return {"k": empty, "v": empty.clone(), "length": none, "filled": none.clone()}
 
     def extend(self, x: Float[Tensor, "b n c"], state: State) -> tuple[Tensor, State]:
+        """Continue after `state`, which stays good: another continuation of it gets a room of its own."""
         check_batch(state, len(x), self.name)
         q, k, v = self.qkv(x)
         start = int(state["length"][0]) if len(x) else 0
@@ -89,19 +94,33 @@ class Attention(TokenMixer):
         if self.rotation is not None:
             positions = torch.arange(start, end, device=x.device)[None]
             q, k = self.rotation(q, positions), self.rotation(k, positions)
-        keys, values = (_grown(state[n], end) for n in ("k", "v"))
-        keys[:, :, start:end] = k
-        values[:, :, start:end] = v
+        state = _appended(state, k, v, start)
         bias = self.distance(x.shape[1], end, q.device) if self.distance is not None else None
-        y = self.scoring(q, keys[:, :, :end], values[:, :, :end], bias=bias, causal=self.causal)
-        return self.out(merge_heads(y)), {"k": keys, "v": values, "length": state["length"] + x.shape[1]}
+        y = self.scoring(q, state["k"][:, :, :end], state["v"][:, :, :end], bias=bias, causal=self.causal)
+        return self.out(merge_heads(y)), state
 
 
-def _grown(cache: Tensor, needed: int) -> Tensor:
-    """The cache with room for `needed` tokens; room doubles, so that growing costs O(1) a token."""
-    room = cache.shape[2]
-    if room >= needed:
-        return cache
-    larger = cache.new_zeros(*cache.shape[:2], max(needed, 2 * room, 64), cache.shape[3])
-    larger[:, :, :room] = cache
+def _appended(state: State, k: Tensor, v: Tensor, start: int) -> State:
+    """The cache with the keys and values of the tokens from `start` on."""
+    end = start + k.shape[2]
+    length = state["length"] + k.shape[2]
+    if torch.is_grad_enabled() and k.requires_grad:  # what backward needs is never written over
+        k, v = (torch.cat([state[n][:, :, :start], new], 2) for n, new in (("k", k), ("v", v)))
+        return {"k": k, "v": v, "length": length, "filled": length.clone()}
+    keys, values, filled = state["k"], state["v"], state["filled"]
+    room = keys.shape[2]
+    if room < end or (len(k) and int(filled[0]) != start):
+        room = room if room >= end else max(end, 2 * room, 64)  # doubling: growing costs O(1) a token
+        keys, values = (_moved(old[:, :, :start], room) for old in (keys, values))
+        filled = torch.empty_like(filled)
+    keys[:, :, start:end] = k
+    values[:, :, start:end] = v
+    filled.fill_(end)
+    return {"k": keys, "v": values, "length": length, "filled": filled}
+
+
+def _moved(held: Tensor, room: int) -> Tensor:
+    """The same tokens in a new cache with room for `room`."""
+    larger = held.new_zeros(*held.shape[:2], room, held.shape[3])
+    larger[:, :, : held.shape[2]] = held
     return larger

@@ -14,7 +14,7 @@ from anyformer.core.part import TokenMixer
 from anyformer.core.segments import Segments
 from anyformer.core.state import State
 
-AVERAGES = {1: nn.functional.avg_pool1d, 2: nn.functional.avg_pool2d, 3: nn.functional.avg_pool3d}
+AVERAGES = {1: nn.functional.avg_pool1d, 2: nn.functional.avg_pool2d}
 
 
 class Pooling(TokenMixer):
@@ -48,6 +48,10 @@ class Pooling(TokenMixer):
 
     def means(self, x: Float[Tensor, "b *grid c"]) -> Float[Tensor, "b *grid c"]:
         """The mean around each token, over those that lie on the grid."""
+        if x.dim() == 5:
+            # avg_pool3d refuses an axis shorter than the window; the mean over a box is that over its axes in turn.
+            flat = self.means(x.flatten(0, 1)).view_as(x)
+            return self.means(flat.flatten(2)).view_as(x)
         average = AVERAGES[x.dim() - 2]
         y = average(x.movedim(-1, 1), self.size, 1, self.size // 2, count_include_pad=False)
         return y.movedim(1, -1)

@@ -69,11 +69,15 @@ class LearnedPosition(Part):
         bare = x.shape[1] - len(table)
         return x + (nn.functional.pad(table, (0, 0, bare, 0)) if bare else table)
 
+    @property
+    def limit(self) -> int:
+        """Tokens of the longest sequence."""
+        return len(self.table) - self.offset - self.prefix
+
     def _check(self, length: int) -> None:
-        room = len(self.table) - self.offset - self.prefix
-        if length > room:
+        if length > self.limit:
             raise SizeError(
-                f"the learned positions end at {room} and the sequence has {length} tokens: shorten it, or build the "
+                f"the learned positions end at {self.limit} and the sequence has {length} tokens: shorten it, or build the "
                 f"model with max_length={length} or more."
             )
 

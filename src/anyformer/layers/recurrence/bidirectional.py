@@ -30,7 +30,6 @@ class Bidirectional(TokenMixer):
     """
 
     name = "bidirectional"
-    papers = ("mamba",)
     ranks = (1, 2, 3)
     causality = "never"
     packing = True

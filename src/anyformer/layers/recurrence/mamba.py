@@ -7,7 +7,6 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from anyformer.core.errors import OptionError
 from anyformer.core.part import TokenMixer
@@ -109,24 +108,13 @@ class Mamba(TokenMixer):
         return self._mix(x, state, None)
 
     def _mix(self, x: Tensor, state: State, resets: Tensor | None) -> tuple[Tensor, State]:
-        # Two products rather than one that is cut: both halves lie on contiguous memory, which the rest is faster on.
-        halves = zip(*(p.chunk(2) for p in self.in_proj.parameters()), strict=True)
-        u, z = (F.linear(x, *half) for half in halves)
+        u, z = self.in_proj(x).chunk(2, -1)
         weight = self.conv1d.weight[:, 0]
         u, conv = causal_conv(u, weight, self.conv1d.bias, silu=True, resets=resets, state=state["conv"])
         dt, B, C = self.x_proj(u).split([self.rank, self.state, self.state], -1)
         A = -torch.exp(self.A_log.to(torch.promote_types(self.A_log.dtype, torch.float32)))
+        delta = self.dt_proj(dt)
         y, scan = selective_scan(
-            u,
-            F.linear(dt, self.dt_proj.weight),
-            A,
-            B,
-            C,
-            D=self.D,
-            z=z,
-            delta_bias=self.dt_proj.bias,
-            delta_softplus=True,
-            resets=resets,
-            state=state["scan"],
+            u, delta, A, B, C, D=self.D, z=z, delta_softplus=True, resets=resets, state=state["scan"]
         )
         return self.out_proj(y), {"conv": conv, "scan": scan}

@@ -108,6 +108,8 @@ def test_models_answers_in_half_a_second():
         ("profile", "takes the name of a model"),
         ("profile vit_micr", "did you mean 'vit_micro'"),
         ("profile vit_micro --sizes 0", "1 or more"),
+        ("profile vit_micro --device gpu", "there is no device 'gpu' here"),
+        ("profile vit_micro --threads -1", "1 or more, or 0"),
         ("claim", "takes slugs of papers"),
         ("claim not_a_paper", "there is no claim 'not_a_paper'"),
         ("claim bigbench_x", "there is no claim"),
@@ -245,6 +247,13 @@ def test_show_needs_no_memory_for_a_model_of_any_size(capsys):
     assert facts["parameters"] == 6_738_415_616  # 27 GB, would it be made
     assert facts["multiply_adds"] > 4 * 10**11
     assert time.perf_counter() - begin < 30
+
+
+@pytest.mark.parametrize("name", ["models", "parts", "papers", "show", "version"])
+def test_the_examples_of_the_help_work(name, capsys):
+    for line in importlib.import_module(f"anyformer.cli.{name}").EXAMPLES.splitlines()[1:]:
+        command = re.split(r" {3,}", line.strip())[0]  # what stands behind a gap explains
+        assert said(capsys, command.removeprefix("anyformer ")).strip(), line
 
 
 def test_show_spec_is_read_back(capsys):

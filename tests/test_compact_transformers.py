@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from parts import stirred
 
 from anyformer import create_model, load_reference, model_spec
 from anyformer.core.errors import OptionError, SizeError
@@ -13,6 +12,7 @@ from anyformer.layers.embedding.conv_tokenizer import ConvTokenizer
 from anyformer.layers.pooling.pools import SequencePool
 from anyformer.models.vision.compact_transformers import VARIANTS
 from anyformer.weights.vision.compact_transformers import NAMES
+from parts import stirred
 
 PUBLISHED = {  # parameters of the authors' code
     "cct_2_3x2_32": 283_723,

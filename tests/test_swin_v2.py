@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from parts import stirred
 
 from anyformer import Spec, create_model, load_reference, model_spec
 from anyformer.blocks.block import PreNorm, ResPostNorm
@@ -14,6 +13,7 @@ from anyformer.layers.attention.scoring.softmax import Cosine
 from anyformer.layers.position.window_bias import LogCPB
 from anyformer.models.vision.swin_v2 import VARIANTS
 from anyformer.weights.vision.swin_v2 import NAMES
+from parts import stirred
 
 PUBLISHED = {
     "timm:swinv2_tiny_window16_256": 28_347_154,

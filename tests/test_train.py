@@ -319,7 +319,7 @@ def test_a_model_by_name_is_built_for_the_task_and_what_it_leaves_is_read_back(t
     read_back = from_pretrained(tmp_path)
     assert same(weights(read_back), weights(result.model)) and read_back.variant == "vit_micro"
     assert Digits().evaluate(read_back)["loss"] == pytest.approx(result.metrics["loss"])
-    assert (tmp_path / "spec.yaml").read_text().startswith("anyformer: 1\nspec:")
+    assert (tmp_path / "anyformer.yaml").read_text().startswith("anyformer: 1\nspec:")
     assert result.metrics["loss"] < 2.2  # it learns: a uniform guess costs 2.30
     with pytest.raises(CheckpointError, match=r"another spec .*resume it with the same"):
         train("mixer_micro", "digits", config, out=tmp_path, resume=True)
@@ -489,13 +489,6 @@ def test_a_really_full_disk_is_one_sentence(tmp_path):
     assert same(weights(straight.model), weights(resumed.model))
 
 
-def _python(code: str, out, **options):
-    here = os.path.dirname(__file__)
-    command = [sys.executable, "-c", textwrap.dedent(code), str(out), here, *sys.path[1:]]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, **options)
-
-
 KILLED = """
     import sys
     sys.path[:0] = sys.argv[2:]
@@ -503,7 +496,7 @@ KILLED = """
     train(small(), Digits(), LONG, out=sys.argv[1], resume=True)
 """
 
-LONG = dataclasses.replace(SHORT, budget="400steps", ema=0.99, mixup=0.2, checkpoint_every=5)
+LONG = dataclasses.replace(SHORT, budget="200steps", ema=0.99, mixup=0.2, checkpoint_every=5)
 
 
 def _last_step(out) -> int:
@@ -516,9 +509,9 @@ def test_kill_nine_at_any_moment_changes_nothing(tmp_path):
     out = tmp_path / "run"
     command = [sys.executable, "-c", textwrap.dedent(KILLED), str(out), os.path.dirname(__file__), *sys.path[1:]]
     seen = 0
-    for more in (3, 20):
+    for more in (3, 12):
         process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
-        deadline = time.monotonic() + 100
+        deadline = time.monotonic() + 200
         while _last_step(out) < seen + 5 * more:
             assert process.poll() is None and time.monotonic() < deadline, process.stderr.read().decode()
             time.sleep(0.003)
@@ -526,16 +519,15 @@ def test_kill_nine_at_any_moment_changes_nothing(tmp_path):
         process.wait()
         process.stderr.close()
         seen = _last_step(out)
-        assert seen < 400  # it was under way
-    done = _python(KILLED, out)
-    assert done.returncode == 0, done.stderr
+        assert seen < 200  # it was under way
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in the other process: sums in another order have other last bits
     try:
+        resumed = train(small(), Digits(), LONG, out=out, resume=True)
         straight = train(small(), Digits(), LONG, out=tmp_path / "straight")
     finally:
         torch.set_num_threads(threads)
-    assert same(load_file(out / "model.safetensors"), weights(straight.model))
+    assert same(weights(resumed.model), weights(straight.model))
     first, second = (read(folder / "log.jsonl") for folder in (out, tmp_path / "straight"))
     assert [(line["step"], line.get("loss"), line.get("valid")) for line in first] == [
         (line["step"], line.get("loss"), line.get("valid")) for line in second

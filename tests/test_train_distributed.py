@@ -12,11 +12,11 @@ import textwrap
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_train import Plain, Ragged, Table, same, small, weights
 
 from anyformer.core.errors import OptionError
 from anyformer.lab.train import TrainConfig, checkpoint, train
 from anyformer.tasks.classification import Digits
+from test_train import Plain, Ragged, Table, same, small, weights
 
 CONFIG = TrainConfig(
     budget="12steps", batch_size=32, accumulate=2, checkpoint_every=5, log_every=4, evaluations=2, ema=0.9, mixup=0.3

@@ -13,11 +13,11 @@ from anyformer.models.vision.vit import VARIANTS
 from anyformer.weights.vision.vit import NAMES
 
 PUBLISHED = {  # name of a source: parameters there
-    "timm:vit_tiny_patch16_384": 5_789_032,
+    "timm:vit_tiny_patch16_384": 5_790_376,
     "timm:vit_small_patch32_224": 22_878_952,
     "timm:vit_base_patch16_224.augreg_in21k": 102_595_923,
     "timm:vit_huge_patch14_224": 630_764_800,
-    "timm:vit_gigantic_patch14_clip_224": 1_844_907_776,
+    "timm:vit_gigantic_patch14_clip_224": 1_844_908_544,
     "timm:deit_tiny_distilled_patch16_224": 5_910_800,
     "timm:deit3_small_patch16_384": 22_205_416,
     "timm:vit_medium_patch16_gap_240": 44_396_589,
@@ -37,7 +37,7 @@ PUBLISHED = {  # name of a source: parameters there
 def test_published_sizes(name: str):
     with torch.device("meta"):
         model = create_model(name)
-    assert abs(model.num_parameters() - PUBLISHED[name]) == 0
+    assert model.num_parameters() == PUBLISHED[name]
 
 
 @pytest.mark.parametrize("source", NAMES)
@@ -71,7 +71,7 @@ def test_other_image_sizes(size):
 
 def test_an_image_that_patches_do_not_divide_can_be_refused():
     model = create_model("vit_micro", **{"embed.rest": "refuse"})
-    with pytest.raises(SizeError, match="multiples of 2, the nearest 8x6"):
+    with pytest.raises(SizeError, match="multiples of 2, the nearest 8x4"):
         model(torch.randn(1, 3, 7, 5))
 
 
@@ -150,8 +150,8 @@ def test_files_of_the_hub_and_models_in_memory_load_alike():
         assert load_reference(model, state, "transformers").complete
         for name, value in values.items():
             torch.testing.assert_close(model.get_parameter(name).detach(), value, msg=name)
-        with pytest.raises(CheckpointError, match="classifier"):
-            load_reference(create_model("vit_micro"), {"classifier.weight": torch.zeros(3, 3)}, "transformers")
+    with pytest.raises(CheckpointError, match=r"head\.linear\.weight: given"):
+        load_reference(create_model("vit_micro"), {"classifier.weight": torch.zeros(3, 3)}, "transformers")
 
 
 def test_windows_do_not_fit_behind_a_class_token_only_where_ranks_forbid():

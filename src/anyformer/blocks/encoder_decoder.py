@@ -165,10 +165,12 @@ class EncoderDecoder(Model):
 
     def generate(self, source: Tensor, source_segments: Segments | None = None, **options) -> Tensor:
         """Targets of sources; see `anyformer.methods.decoding.generate`."""
-        from anyformer.methods.decoding.generate import generate
+        from anyformer.methods.decoding.generate import generate, running
 
         start = torch.full((len(source), 1), self.start, dtype=torch.long, device=source.device)
-        return generate(self, start, state=self.init_state(source, source_segments), end=self.end, **options)
+        with running(self):
+            state = self.init_state(source, source_segments)
+        return generate(self, start, state=state, **{"end": self.end, **options})
 
     def example_inputs(self, size: int | Sequence[int] | None = None, batch: int = 1) -> tuple[Tensor, ...]:
         length = min(self.max_length, 64) if size is None else int(size if isinstance(size, int) else size[0])

@@ -32,13 +32,16 @@ class Options:
     task_set: tuple[str, ...] = ()
     """Options for the task, as option=value."""
     device: str = "cpu"
-    """Where to run: cpu, cuda, ..."""
+    """Where to run: cpu, cuda, ..., or auto for a GPU where there is one."""
     as_json: Annotated[bool, tyro.conf.arg(name="json")] = False
     """Print JSON, with results per class where the task has them."""
 
 
 def run(options: Options) -> int:
-    model = read_model(options.run).to(options.device)
+    from anyformer.lab.train.distributed import choose_device
+
+    device = choose_device(options.device)
+    model = read_model(options.run).to(device)
     task = read_task(options.run, options.task, read_settings(options.task_set))
     metrics = task.evaluate(model, options.split)
     if options.as_json:

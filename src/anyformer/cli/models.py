@@ -17,7 +17,7 @@ EXAMPLES = """examples:
   anyformer models
   anyformer models swin
   anyformer models --room models/vision
-  anyformer models resnet --source timm      names that timm gives, and what they are here"""
+  anyformer models swin --source timm        names that timm gives, and what they are here"""
 
 
 @dataclass

@@ -37,16 +37,19 @@ class Options:
     task_set: tuple[str, ...] = ()
     """Options for the task, as option=value."""
     device: str = "cpu"
-    """Where to run: cpu, cuda, ..."""
+    """Where to run: cpu, cuda, ..., or auto for a GPU where there is one."""
     as_json: Annotated[bool, tyro.conf.arg(name="json")] = False
     """Print JSON, with all that the task knows of each answer."""
 
 
 def run(options: Options) -> int:
+    from anyformer.lab.train.distributed import choose_device
+
     inputs = list(options.inputs) or [line.rstrip("\n") for line in sys.stdin if line.strip()]
     if not inputs:
         raise DataError("predict takes inputs: paths of images or texts, as arguments or one a line on standard input.")
-    model = read_model(options.run).to(options.device)
+    device = choose_device(options.device)
+    model = read_model(options.run).to(device)
     task = read_task(options.run, options.task, read_settings(options.task_set))
     answers = task.predict(model, inputs)
     if options.as_json:

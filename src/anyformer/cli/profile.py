@@ -10,14 +10,14 @@ import tyro
 from tyro.conf import Positional
 
 from anyformer.cli.output import show_json
-from anyformer.cli.settings import read_settings
+from anyformer.cli.settings import read_settings, use_threads
 from anyformer.core.errors import SizeError
 
 EXAMPLES = """examples:
   anyformer profile deit_tiny
   anyformer profile deit_tiny swin_tiny --sizes 224 448 --plot growth.html
   anyformer profile deit_tiny --sizes 112 224 448 --threads 1 --json
-  anyformer profile swin_tiny --set mixer=pool num_classes=10"""
+  anyformer profile swin_tiny --set mixer=pooling num_classes=10"""
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Options:
     threads: int = 0
     """Threads on the CPU; 0 leaves torch's choice."""
     device: str = "cpu"
-    """Where to run: cpu, cuda, ..."""
+    """Where to run: cpu, cuda, ..., or auto for a GPU where there is one."""
     plot: Path | None = None
     """Write the growth as one HTML file here."""
     set: tuple[str, ...] = ()
@@ -45,14 +45,11 @@ class Options:
 
 
 def run(options: Options) -> int:
-    import torch
-
     from anyformer.lab.profile import profile, table, write_html
 
     if not options.models:
         raise SizeError("profile takes the name of a model or more; 'anyformer models' lists them.")
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    use_threads(options.threads)
     profiles = [
         profile(
             name,

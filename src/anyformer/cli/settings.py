@@ -1,4 +1,4 @@
-"""`--set option=value`: options of models and tasks on the command line."""
+"""Options that several commands share: `--set option=value` and `--threads`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from anyformer.core.errors import OptionError
 
 
 def read_settings(settings: Sequence[str]) -> dict[str, Any]:
-    """`["num_classes=10", "mixer=neighborhood"]` to `{"num_classes": 10, "mixer": "neighborhood"}`.
+    """`["num_classes=10", "mixer=pooling"]` to `{"num_classes": 10, "mixer": "pooling"}`.
 
     Values are read as YAML, so numbers, true, null, lists and `{part: window, heads: 3}` can be written. Raises
     `OptionError` for anything else, and for an option that is set twice.
@@ -28,3 +28,13 @@ def read_settings(settings: Sequence[str]) -> dict[str, Any]:
         except yaml.YAMLError as error:
             raise OptionError(f"--set {name}={value}: the value is no YAML ({str(error).splitlines()[0]}).") from error
     return found
+
+
+def use_threads(threads: int) -> None:
+    """Let torch use so many threads on the CPU; 0 leaves its choice. Raises `OptionError` for fewer."""
+    import torch
+
+    if threads < 0:
+        raise OptionError(f"--threads takes 1 or more, or 0 for torch's choice; given {threads}.")
+    if threads:
+        torch.set_num_threads(threads)

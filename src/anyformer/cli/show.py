@@ -17,7 +17,7 @@ from anyformer.core.registry import KINDS, index
 
 EXAMPLES = """examples:
   anyformer show swin_tiny                   a model: its parts, shapes, parameters and operations
-  anyformer show swin_tiny --set mixer=pool --size 448
+  anyformer show swin_tiny --set mixer=pooling --size 448
   anyformer show timm:swin_tiny_patch4_window7_224
   anyformer show window                      a part: what it does and which options it has
   anyformer show metaformer                  a paper: what it says and what is here of it

@@ -13,7 +13,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 from anyformer.cli.output import columns, show_json
 from anyformer.cli.runs import numbers, write_task
-from anyformer.cli.settings import read_settings
+from anyformer.cli.settings import read_settings, use_threads
 from anyformer.core.errors import DataError
 from anyformer.lab.train.config import TrainConfig
 
@@ -53,13 +53,10 @@ class Options:
 
 
 def run(options: Options) -> int:
-    import torch
-
     from anyformer.lab.train import Diverged, train
     from anyformer.tasks import create_task
 
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    use_threads(options.threads)
     model = read_spec(options.model, read_settings(options.set))
     task_options = read_settings(options.task_set)
     task = create_task(options.task, **task_options)

@@ -4,8 +4,8 @@ The local filter before the scans of Mamba (Gu and Dao 2023, arXiv:2312.00752, f
 
     y_t = bias + sum_j w_{k-1-j} x_{t-j},    j = 0 ... k-1
 
-k multiply-adds over whole sequences, channels last: there is one form, the equation itself. It was measured faster
-than a grouped `conv1d`, which wants the channels before the time.
+k multiply-adds over whole sequences, channels last: there is one form, the equation itself. A grouped `conv1d` takes
+about as long, and has no documents.
 """
 
 from __future__ import annotations

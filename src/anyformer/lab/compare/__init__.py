@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from anyformer.lab.compare.compare import Comparison, compare
-from anyformer.lab.compare.summary import Row, Spread
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from anyformer.lab.compare.plan import Comparison, compare
+    from anyformer.lab.compare.summary import Row, Spread
+
+_WHERE = {"Comparison": "plan", "compare": "plan", "Row": "summary", "Spread": "summary"}
 __all__ = ["Comparison", "Row", "Spread", "compare"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that the command line can read the defaults without torch."""
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)

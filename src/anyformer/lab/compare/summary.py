@@ -160,6 +160,7 @@ def metric_title(metric: str) -> str:
 def table(rows: Sequence[Row], metric: str, title: str) -> Any:
     """A rich table of the rows."""
     from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
     from rich.table import Table
 
     from anyformer.lab.profile.report import count
@@ -174,12 +175,12 @@ def table(rows: Sequence[Row], metric: str, title: str) -> Any:
         shown.add_column(column, justify="right", no_wrap=True)
     for r in rows:
         if r.metric is None:
-            shown.add_row(f"{r.model}\n  {r.error or 'no result'}", "failed", "", "", count(r.parameters), style="red")
+            shown.add_row(escape(f"{r.model}\n  {r.error or 'no result'}"), "failed", "", "", count(r.parameters), style="red")
             continue
         m = r.metric
         interval = "" if m.low is None or m.high is None else f"{show_metric(m.low, metric)}–{show_metric(m.high, metric)}"
         shown.add_row(
-            r.model + (" *" if r.best or r.tied else "") + (f"\n  [red]{r.error}[/]" if r.error else ""),
+            escape(r.model) + (" *" if r.best or r.tied else "") + (f"\n  [red]{escape(r.error)}[/]" if r.error else ""),
             show_metric(m.mean, metric),
             "" if m.std is None else show_metric(m.std, metric),
             interval,

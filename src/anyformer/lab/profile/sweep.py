@@ -15,6 +15,7 @@ from anyformer.lab.profile.growth import growth_exponent
 from anyformer.lab.profile.latency import Latency, measure_latency
 from anyformer.lab.profile.memory import activation_memory
 from anyformer.lab.profile.operations import evaluation, operations
+from anyformer.lab.train.distributed import choose_device
 
 QUANTITIES = {
     "operations": "multiply-adds",
@@ -98,12 +99,14 @@ def profile(
         name: how tables call it; by default the name it was created by.
         batch: inputs at once for the throughput; latency and the rest are at batch 1.
         seconds: least time spent on each timing.
-        device: where it runs.
+        device: where it runs: "cpu", "cuda", ..., or "auto" for a GPU where there is one.
         options: given to `create_model` with a name or Spec.
 
     Raises:
         SizeError: a size below 1, or one that the model cannot take.
+        OptionError: a device that this machine does not have.
     """
+    where = choose_device(device)
     if not isinstance(model, nn.Module):
         from anyformer.models import create_model
 
@@ -111,19 +114,19 @@ def profile(
         model = create_model(model, **options)
     if any(size < 1 for size in sizes or ()) or batch < 1:
         raise SizeError(f"sizes and batch are 1 or more; given sizes {list(sizes or ())} and batch {batch}.")
-    model = model.to(device)
+    model = model.to(where)
     with evaluation(model):
-        points = tuple(measure(model, size, batch, seconds, device) for size in sizes or (None,))
+        points = tuple(measure(model, size, batch, seconds, where) for size in sizes or (None,))
     return Profile(
         name=name or type(model).__name__,
         parameters=sum(p.numel() for p in model.parameters()),
-        device=device,
+        device=str(where),
         points=points,
         growth=growths(points),
     )
 
 
-def measure(model: Any, size: int | None, batch: int, seconds: float, device: str) -> Point:
+def measure(model: Any, size: int | None, batch: int, seconds: float, device: torch.device) -> Point:
     """One model, in evaluation mode, at one size."""
 
     def inputs_for(rows: int) -> tuple[Any, ...]:
@@ -134,8 +137,8 @@ def measure(model: Any, size: int | None, batch: int, seconds: float, device: st
     counted = operations(model, *one)
     activations = activation_memory(model, *one)
     with torch.inference_mode():
-        latency = measure_latency(lambda: model(*one), seconds=seconds, device=device)
-        together = measure_latency(lambda: model(*many), seconds=seconds, device=device)
+        latency = measure_latency(lambda: model(*one), seconds=seconds, device=device.type)
+        together = measure_latency(lambda: model(*many), seconds=seconds, device=device.type)
     return Point(
         size=size,
         positions=sum(t.numel() for t in tree_leaves(one) if isinstance(t, Tensor)),

@@ -134,7 +134,7 @@ function paretoPanel(key, title, format, unit) {
   const y = linear([low, high], data.higher ? [area.bottom, area.top] : [area.top, area.bottom]);
   axes(chart, x, y, area, format, axisQuality, title);
   const best = front(points);
-  let line = `M${x(best[0].cost)},${area.bottom}V${y(best[0].mean)}`;
+  let line = `M${x(best[0].cost)},${y(best[0].mean)}`;
   best.slice(1).forEach(p => { line += `H${x(p.cost)}V${y(p.mean)}`; });
   chart.append(svg("path", { d: line + `H${area.right}`, class: "front" }));
   const taken = points.map(p => [x(p.cost) - 8, y(p.mean) - 8, 16, 16]);
@@ -195,7 +195,7 @@ function curvePanel(key, title, format) {
   axes(chart, x, y, area, xFormat, format, name);
   for (const { model, points } of curves) {
     const up = points.map(p => `${x(p.x).toFixed(1)},${y(p.high).toFixed(1)}`), down = [...points].reverse().map(p => `${x(p.x).toFixed(1)},${y(p.low).toFixed(1)}`);
-    chart.append(svg("path", { d: `M${up.join("L")}L${down.join("L")}Z`, fill: color(model), opacity: .13 }),
+    chart.append(svg("path", { d: `M${up.join("L")}L${down.join("L")}Z`, fill: color(model), opacity: .09 }),
       svg("path", { d: "M" + points.map(p => `${x(p.x).toFixed(1)},${y(p.mean).toFixed(1)}`).join("L"), fill: "none", stroke: color(model), "stroke-width": 2, "stroke-linejoin": "round", "stroke-dasharray": dash(model) }));
   }
   const cross = svg("line", { y1: area.top, y2: area.bottom, class: "cross", visibility: "hidden" });

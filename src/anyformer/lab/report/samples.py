@@ -13,7 +13,7 @@ from anyformer.lab.report.html import Markup, name, tag
 from anyformer.tasks.task import Task
 
 if TYPE_CHECKING:
-    from anyformer.lab.compare.compare import Comparison
+    from anyformer.lab.compare.plan import Comparison
 
 SHOWN = 18
 """Samples in the gallery."""
@@ -82,7 +82,7 @@ def disagreements(runs: Runs, task: Task) -> Markup | None:
         return tag("p", f"The models' answers on the first {kept} test samples are right and wrong alike.", cls="dim")
     cards = [card(i, examples[i], {m: [r["answers"][i] for r in rs] for m, rs in runs.items()}) for i in chosen]
     number = sum(v > 0 for v in divided.values())
-    note = f"{number} of the first {kept} test samples divide the models; the {len(chosen)} that divide them most:"
+    note = f"{number} of the first {kept} test samples divide the models; the {len(chosen)} that divide them most, with every model's answer for each seed:"
     return Markup(tag("p", note, cls="dim") + tag("div", cards, cls="gallery"))
 
 
@@ -91,15 +91,17 @@ def card(index: int, example: dict[str, Any], answers: dict[str, list[str]]) -> 
     shown = example["input"]
     picture = tag("q", shown) if isinstance(shown, str) else tag("img", src=png(shown), alt=f"test sample {index}")
     lines = []
+
+    def judged(answer: str) -> Markup:
+        return tag("b" if answer == example["truth"] else "s", answer)
+
     for model, given in answers.items():
-        counted = Counter(given).most_common()
-        words = [
-            (" " if k else "", tag("b" if a == example["truth"] else "s", a), f" ×{n}" if len(given) > 1 else "")
-            for k, (a, n) in enumerate(counted)
-        ]
-        share = sum(a == example["truth"] for a in given) / len(given)
-        verdict = "right" if share == 1 else "wrong" if share == 0 else "mixed"
-        lines.append(tag("li", tag("span", model), tag("span", words), cls=verdict))
+        if all(len(a) <= 3 for a in given):
+            words = tag("span", [[judged(a), " "] for a in given], cls="each")
+        else:
+            many = len(given) > 1
+            words = tag("span", [[judged(a), f" ×{n} " if many else ""] for a, n in Counter(given).most_common()])
+        lines.append(tag("li", tag("span", model, title=model), words))
     truth = tag("figcaption", tag("span", f"#{index}", cls="dim"), " truth ", tag("b", example["truth"]))
     kind = "card text" if isinstance(shown, str) else "card"
     return tag("figure", tag("div", picture, truth, cls="what"), tag("ul", lines), cls=kind)

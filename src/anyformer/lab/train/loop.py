@@ -34,7 +34,7 @@ from anyformer.lab.train.log import Log, progress_bar
 from anyformer.lab.train.optimizer import Average, adamw, averaged, rate
 from anyformer.tasks import create_task
 from anyformer.tasks.task import Batch, Task, to_device
-from anyformer.weights.checkpoint import WEIGHTS, spec_card
+from anyformer.weights.checkpoint import SPEC, WEIGHTS, spec_card
 
 ORDER, AUGMENT, DROPOUT = range(3)
 """What a seed is for: each use has random numbers of its own."""
@@ -90,7 +90,7 @@ def train(
     """Train a model on a task, within a budget.
 
     The same call runs on a CPU or a GPU, and on many where `torchrun` starts it. With `out`, the folder gets
-    `log.jsonl`, `checkpoints/`, and at the end `model.safetensors`, `spec.yaml` and `result.json`.
+    `log.jsonl`, `checkpoints/`, and at the end `model.safetensors`, `anyformer.yaml` and `result.json`.
 
     Args:
         model: a module, or the name or Spec of a model, which is then built for the task from `config.seed`.
@@ -440,7 +440,7 @@ def leave(folder: Path, result: TrainResult, spec: str | None, group: Group) -> 
             note = {"format": "pt"} if spec is None else {"format": "pt", "anyformer": spec}
             checkpoint.write_atomically(folder / WEIGHTS, save(weights, metadata=note))
             if spec is not None:
-                checkpoint.write_atomically(folder / "spec.yaml", spec)
+                checkpoint.write_atomically(folder / SPEC, spec)
             checkpoint.write_atomically(folder / "result.json", json.dumps(result.to_dict(), indent=1))
         except AnyformerError as error:
             problem = error

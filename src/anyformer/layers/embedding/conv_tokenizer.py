@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -63,7 +64,7 @@ class ConvTokenizer(Part):
         widths = [in_channels, *[hidden] * (layers - 1), dim]
         self.layers = nn.ModuleList(
             StridedConv(a, b, kernel=kernel, stride=stride, padding=padding, bias=False, rank=rank, what=self.name)
-            for a, b in zip(widths, widths[1:], strict=False)
+            for a, b in pairwise(widths)
         )
         for layer in self.layers:
             if not layer.weight.is_meta:

@@ -78,7 +78,7 @@ def generate(
     groups = _by_length(ids) if many else [(list(range(len(ids))), ids)]
     results: list[Any] = [None] * sum(len(rows) for rows, _ in groups)
     out: Tensor | None = None
-    with _running(model):
+    with running(model):
         for rows, prompts in groups:
             prompts = prompts.to(next(model.parameters()).device)
             draws = [torch.Generator().manual_seed(seed + row) for row in rows] if temperature > 0 else []
@@ -186,7 +186,7 @@ def _cut(tokens: Tensor, prompt: int, end: int | None) -> Tensor:
 
 
 @contextmanager
-def _running(model: nn.Module) -> Iterator[None]:
+def running(model: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients, and the mode of before afterwards."""
     training = model.training
     if training:

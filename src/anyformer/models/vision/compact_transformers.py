@@ -46,7 +46,9 @@ def compact(
     )
 
 
-def cct(depth: int, kernel: int, convolutions: int, position: Spec, image_size: int = 32, num_classes: int = 10) -> Spec:
+def cct(
+    depth: int, kernel: int, convolutions: int, position: Spec, image_size: int = 32, num_classes: int = 10
+) -> Spec:
     """CCT-depth/kernel x convolutions."""
     dim, heads, ratio = SIZES[depth]
     embed = Spec("conv_tokenizer", kernel=kernel, layers=convolutions)

@@ -54,7 +54,8 @@ def swin_v2(
         )
         for i, depth in enumerate(depths)
     ]
-    return Spec("pyramid", embed=Spec("patch", size=patch, norm=Spec("layernorm")), stages=stages, image_size=image_size)
+    embed = Spec("patch", size=patch, norm=Spec("layernorm"))
+    return Spec("pyramid", embed=embed, stages=stages, image_size=image_size)
 
 
 def swin_v2_cr(

@@ -1,9 +1,9 @@
 """ViT and DeiT: a plain transformer encoder over image patches.
 
-Dosovitskiy et al. 2020, arXiv:2010.11929, table 1; Touvron et al. 2020 (DeiT), arXiv:2012.12877, table 1; Touvron et
-al. 2022 (DeiT III), arXiv:2204.07118; larger ones Zhai et al. 2021, arXiv:2106.04560. The others are the same encoder as
-published later, in other shapes: pooled by a mean ("gap"), with registers ("reg", Darcet et al. 2023, arXiv:2309.16588),
-with a norm before the first block ("clip"), with learned branch scales (DINOv2), and so on.
+Dosovitskiy et al. 2020, arXiv:2010.11929, table 1; Touvron et al. 2020 (DeiT), arXiv:2012.12877, table 1; Touvron
+et al. 2022 (DeiT III), arXiv:2204.07118; larger ones Zhai et al. 2021, arXiv:2106.04560. The others are the same
+encoder as published later, in other shapes: pooled by a mean ("gap"), with registers ("reg", Darcet et al. 2023,
+arXiv:2309.16588), with a norm before the first block ("clip"), with learned branch scales (DINOv2), and so on.
 """
 
 from __future__ import annotations
@@ -163,7 +163,8 @@ VARIANTS |= {
 VARIANTS |= {
     f"vit_{size}_patch16_reg{n}_gap": sized(size, 16, registers=n, **REG)
     for size, n in (
-        ("wee", 1), ("little", 1), ("little", 4), ("medium", 1), ("medium", 4), ("mediumd", 4), ("betwixt", 1), ("betwixt", 4)
+        ("wee", 1), ("little", 1), ("little", 4), ("medium", 1), ("medium", 4), ("mediumd", 4),
+        ("betwixt", 1), ("betwixt", 4),
     )
 }  # fmt: skip
 

@@ -90,7 +90,8 @@ IMAGES: dict[str, tuple[int, ...]] = {  # variants whose timm names are ours and
 } | {
     f"vit_{size}": (224, 384)
     for size in (
-        "tiny_patch16", "small_patch32", "small_patch16", "base_patch32", "base_patch16", "large_patch32", "large_patch16"
+        "tiny_patch16", "small_patch32", "small_patch16", "base_patch32", "base_patch16", "large_patch32",
+        "large_patch16",
     )
 }  # fmt: skip
 ONE_SIZE = [  # variants whose timm names are ours and the variant's own image size
@@ -150,8 +151,8 @@ TIMM_NAMES |= {
 TIMM_NAMES |= {
     f"vit_{size}_clip_{side}": (f"vit_{size}_clip", {"image_size": side, **IN1K})
     for size, side in (
-        ("base_patch32", 224), ("base_patch32", 384), ("base_patch32", 448), ("base_patch16", 224), ("base_patch16", 384),
-        ("large_patch14", 224), ("large_patch14", 336), ("huge_patch14", 224), ("huge_patch14", 336)
+        ("base_patch32", 224), ("base_patch32", 384), ("base_patch32", 448), ("base_patch16", 224),
+        ("base_patch16", 384), ("large_patch14", 224), ("large_patch14", 336), ("huge_patch14", 224), ("huge_patch14", 336)
     )
 }  # fmt: skip
 # Weights whose head is another than the one timm's name stands for.
@@ -162,7 +163,8 @@ IN21K_TAGS = (
     "vit_small_patch32_224.augreg_in21k", "vit_tiny_patch16_224.augreg_in21k",
 )  # fmt: skip
 HEADLESS_TAGS = (
-    "vit_base_patch8_224.dino", "vit_base_patch16_224.dino", "vit_base_patch16_224.mae", "vit_base_patch16_224.orig_in21k",
+    "vit_base_patch8_224.dino", "vit_base_patch16_224.dino", "vit_base_patch16_224.mae",
+    "vit_base_patch16_224.orig_in21k",
     "vit_base_patch32_224.orig_in21k", "vit_large_patch16_224.mae", "vit_large_patch16_224.orig_in21k",
     "vit_small_patch16_224.dino",
 )  # fmt: skip
@@ -208,7 +210,8 @@ TAGGED |= {
 HUB: dict[str, Any] = {
     f"google/vit-{size}-patch{patch}-{side}": (f"vit_{size}_patch{patch}", {"image_size": side})
     for size, patch, side in (
-        ("base", 16, 224), ("base", 16, 384), ("base", 32, 384), ("large", 16, 224), ("large", 16, 384), ("large", 32, 384)
+        ("base", 16, 224), ("base", 16, 384), ("base", 32, 384), ("large", 16, 224), ("large", 16, 384),
+        ("large", 32, 384),
     )
 }  # fmt: skip
 HUB |= {

@@ -12,7 +12,9 @@ from anyformer.kernels.attention import attend, attention_weights
 
 
 class Scoring(Part):
-    """Queries, keys and values of every head to outputs: `(b, h, q, d)`, `(b, g, k, d)`, `(b, g, k, e)` to `(b, h, q, e)`.
+    """Queries, keys and values of every head to outputs.
+
+    `(b, h, q, d)`, `(b, g, k, d)` and `(b, g, k, e)` to `(b, h, q, e)`.
 
     `record` keeps the attention map `(b, h, q, k)` of the last call in `map`, by the explicit path; the model's
     `taps` switch it on. Weights dropout acts in training only.

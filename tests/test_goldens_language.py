@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from golden import Golden
 from torch import Tensor
 
 from anyformer import create_model, load_reference
 from anyformer.core.segments import Segments
 from anyformer.kernels.attention import attend, attention_plain
 from anyformer.layers.position.distance import Alibi
+from golden import Golden
 
 
 def encoder(model, input_ids: Tensor, length: Tensor, token_type_ids: Tensor | None = None) -> dict[str, Tensor]:

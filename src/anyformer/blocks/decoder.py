@@ -98,11 +98,7 @@ class Decoder(Model):
         """Tokens after the chosen blocks; with `layers=None`, after the last block and norm."""
         if layers is None:
             return [self.tokens(ids, segments)]
-        x, every = self.embedding(ids, segments), []
-        for block in self.blocks:
-            x = block(x, segments)
-            every.append(x)
-        return [every[i] for i in layers]
+        return self.blocks.outputs(self.embedding(ids, segments), layers, segments)
 
     # -- one token after the other ------------------------------------------------------------------------
 

@@ -93,11 +93,7 @@ class Encoder(Model):
         """Tokens after the chosen blocks; with `layers=None`, after the last block and norm."""
         if layers is None:
             return [self.tokens(ids, segments)]
-        x, every = self.embedding(ids, segments), []
-        for block in self.blocks:
-            x = block(x, segments)
-            every.append(x)
-        return [every[i] for i in layers]
+        return self.blocks.outputs(self.embedding(ids, segments), layers, segments)
 
     def example_inputs(self, size: int | Sequence[int] | None = None, batch: int = 1) -> tuple[Tensor, ...]:
         length = min(self.max_length, 64) if size is None else int(size if isinstance(size, int) else size[0])

@@ -135,11 +135,7 @@ class EncoderDecoder(Model):
         """The encoder's tokens after the chosen blocks; with `layers=None`, its output."""
         if layers is None:
             return [self.encode(source, segments)]
-        x, every = self.embed(source, segments), []
-        for block in self.encoder:
-            x = block(x, segments)
-            every.append(x)
-        return [every[i] for i in layers]
+        return self.encoder.outputs(self.embed(source, segments), layers, segments)
 
     # -- one token after the other ------------------------------------------------------------------------
 

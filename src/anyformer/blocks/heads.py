@@ -61,8 +61,8 @@ class Classifier(Head):
 class MLPClassifier(Head):
     """Pool, norm, then an MLP to the logits `(b, num_classes)`; with num_classes=0, the pooled vector `(b, c)`.
 
-    linear(norm2(act(linear(norm1(pool(x)))))): ConvFormer's and CAFormer's head (arXiv:2210.13452, table 7); without the
-    inner norm, that of ConvNeXt's CLIP models.
+    linear(norm2(act(linear(norm1(pool(x)))))): ConvFormer's and CAFormer's head (arXiv:2210.13452); without the inner
+    norm, that of ConvNeXt's CLIP models.
 
     Args:
         dim: channels.

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from anyformer.blocks.model import ImageModel, channels_first, sides
 from anyformer.blocks.stack import Stack, growing
 from anyformer.core.build import build
-from anyformer.core.errors import OptionError
 from anyformer.core.init import trunc_normal
 from anyformer.core.spec import Spec
 
@@ -104,14 +103,9 @@ class Isotropic(ImageModel):
         With `layers=None`, one map: after the last block and norm.
         """
         x, grid = self.embedded(images)
-        depth = len(self.blocks)
-        chosen = [depth - 1] if layers is None else [i + depth if i < 0 else i for i in layers]
-        if any(not 0 <= i < depth for i in chosen):
-            raise OptionError(f"layers lie between {-depth} and {depth - 1} (this model has {depth} blocks); given {layers}.")
-        found = {}
-        for i, block in enumerate(self.blocks):
-            x = block(x)
-            if i in chosen:
-                y = self.norm(x) if layers is None and self.norm is not None else x
-                found[i] = channels_first(y.flatten(1, -2)[:, self.num_prefix :].unflatten(1, grid))
-        return [found[i] for i in chosen]
+        if layers is None:
+            x = self.blocks(x)
+            outputs = [x if self.norm is None else self.norm(x)]
+        else:
+            outputs = self.blocks.outputs(x, layers)
+        return [channels_first(y.flatten(1, -2)[:, self.num_prefix :].unflatten(1, grid)) for y in outputs]

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from anyformer.core.errors import FitError
 from anyformer.core.part import Residual
 from anyformer.kernels.reuse import overwritable
 
@@ -16,6 +17,14 @@ def drop_path(y: Tensor, rate: float, training: bool) -> Tensor:
         return y
     keep = torch.rand(len(y), *[1] * (y.dim() - 1), device=y.device) >= rate
     return y * keep.to(y.dtype) / (1 - rate)
+
+
+def check_shape(x: Tensor, y: Tensor) -> None:
+    """Raise `FitError` where a branch gave another shape than it got; a sum would spread a shorter one silently."""
+    if x.shape != y.shape:
+        raise FitError(
+            f"a mixer keeps the shape of its tokens, {tuple(x.shape)}; the one in this block returned {tuple(y.shape)}."
+        )
 
 
 class Add(Residual):
@@ -36,6 +45,7 @@ class Add(Residual):
         return drop_path(y, self.drop_path, self.training)
 
     def forward(self, x: Float[Tensor, "b *grid c"], y: Float[Tensor, "b *grid c"]) -> Float[Tensor, "b *grid c"]:
+        check_shape(x, y)
         y = self.branch(y)
         return y.add_(x) if overwritable(y, x) else x + y
 
@@ -51,6 +61,7 @@ class LayerScale(Add):
         self.weight = nn.Parameter(torch.full((dim,), float(init)))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        check_shape(x, y)
         if self.training and (self.drop_path or self.dropout):
             return x + self.branch(y * self.weight)
         if overwritable(y, x):
@@ -69,5 +80,6 @@ class ResScale(Add):
         self.weight = nn.Parameter(torch.full((dim,), float(init)))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        check_shape(x, y)
         y = self.branch(y)
         return y.addcmul_(x, self.weight) if overwritable(y, x) else torch.addcmul(y, x, self.weight)

@@ -64,6 +64,19 @@ class Stack(nn.Module):
                 x = block(x, *args)
         return x
 
+    def outputs(self, x: Tensor, layers: Sequence[int], *args: Any) -> list[Tensor]:
+        """Tokens after the chosen blocks, in their order; negative numbers count from the end."""
+        depth = len(self)
+        chosen = [i + depth if i < 0 else i for i in layers]
+        if any(not 0 <= i < depth for i in chosen):
+            raise OptionError(f"layers lie between {-depth} and {depth - 1} (there are {depth} blocks); given {layers}.")
+        found = {}
+        for i, block in enumerate(self):
+            x = block(x, *args)
+            if i in chosen:
+                found[i] = x
+        return [found[i] for i in chosen]
+
     def init_state(self, batch: int, **options: Any) -> State:
         return [block.init_state(batch, **options) for block in self]
 

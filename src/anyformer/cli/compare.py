@@ -18,7 +18,7 @@ from anyformer.lab.train.config import TrainConfig
 
 EXAMPLES = """examples:
   anyformer compare vit_micro swin_micro --task digits --budget 30s --size 100k
-  anyformer compare swin_micro swin_micro+mixer=pool --budget 500steps --seeds 5
+  anyformer compare swin_micro swin_micro+mixer=pooling --budget 500steps --seeds 5
   anyformer compare vit_micro my_model.yaml --task images:photos/ --task-set image_size=64 --budget 2e14flop
   anyformer compare gpt2_micro mamba_micro --task text --budget 5m --size 1M --out runs/text
   anyformer compare --demo                   six kinds of model on the digits, in about two minutes
@@ -50,7 +50,7 @@ class Options:
     """
 
     models: Positional[tuple[str, ...]] = ()
-    """Names of models, YAML files with specs, or a model with parts swapped, as in swin_micro+mixer=pool."""
+    """Names of models, YAML files with specs, or a model with parts swapped, as in swin_micro+mixer=pooling."""
     task: str = "digits"
     """Name of a task, with a path where it takes one, as in images:photos/."""
     budget: str = "60s"

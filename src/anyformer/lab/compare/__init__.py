@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from anyformer.lab.compare.plan import Comparison, compare
+    from anyformer.lab.compare.comparison import Comparison, compare
     from anyformer.lab.compare.summary import Row, Spread
 
-_WHERE = {"Comparison": "plan", "compare": "plan", "Row": "summary", "Spread": "summary"}
+_WHERE = {"Comparison": "comparison", "compare": "comparison", "Row": "summary", "Spread": "summary"}
 __all__ = ["Comparison", "Row", "Spread", "compare"]
 
 

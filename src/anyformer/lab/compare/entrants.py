@@ -31,7 +31,7 @@ def entrants(models: Models, task: Task, size: int | None = None) -> tuple[Entra
     """Check every model against the task, scale it, and count it, without making a single weight.
 
     Args:
-        models: see `Models`. "swin_micro+mixer=pool+depths=[1, 2]" sets options of the model: `+option=value`, the
+        models: see `Models`. "swin_micro+mixer=pooling+depths=[1, 2]" sets options of the model: `+option=value`, the
             value read as YAML, so that "vit_micro+mixer={part: bidirectional, mixer: mamba}" nests.
         task: what they are for.
         size: parameters that each is scaled to; None leaves them as they are.
@@ -82,7 +82,7 @@ def read(model: str | Spec) -> Spec:
 
 
 def setting(text: str) -> tuple[str, Any]:
-    """`"mixer=pool"` to ("mixer", "pool"); the value is read as YAML."""
+    """`"mixer=pooling"` to ("mixer", "pool"); the value is read as YAML."""
     import yaml
 
     option, _, value = text.partition("=")

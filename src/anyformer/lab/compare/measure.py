@@ -15,6 +15,9 @@ from anyformer.lab.train.distributed import choose_device, joined
 from anyformer.lab.train.loop import Feed, autocast, count_step_flop, make_model, own_randomness
 from anyformer.tasks.task import Batch, Task, measuring, to_device
 
+TIMING = 0.3
+"""Seconds that each timing lasts at least."""
+
 KEPT_ANSWERS = 1000
 """Test samples, the first ones, whose answers are kept to see where models disagree."""
 
@@ -38,7 +41,7 @@ def cost(entrant: Entrant, task: Task, config: TrainConfig) -> dict[str, Any]:
         batch = to_device(feed.make(0)[0], group.device)
         length = task.model_options().get("max_length")
         sizes = None if length is None else [length]
-        point = profile(model, sizes, batch=config.batch_size, seconds=0.3, device=group.device.type).points[0]
+        point = profile(model, sizes, batch=config.batch_size, seconds=TIMING, device=group.device.type).points[0]
         with autocast(config, group.device):
             memory = training_memory(model, task, batch)
         return {
@@ -104,7 +107,7 @@ def passage_indices(task: Task) -> Tensor:
 
 
 def passage_bits(model: nn.Module, task: Task) -> list[dict[str, float]]:
-    """"index" and "bits_per_byte" of single passages."""
+    """ "index" and "bits_per_byte" of single passages."""
     found = []
     with measuring(model) as device:
         for index in passage_indices(task).tolist():

@@ -29,14 +29,14 @@ class Spread:
     values: tuple[float, ...]
 
     @staticmethod
-    def of(values: Sequence[float]) -> Spread:
-        """Raises `ValueError` for no value."""
+    def of(values: Sequence[float], within: tuple[float, float] = (-math.inf, math.inf)) -> Spread:
+        """The spread of one value or more; the interval ends where the number's range does."""
         mean = statistics.fmean(values)
         if len(values) < 2:
             return Spread(mean, None, None, None, tuple(values))
         std = statistics.stdev(values)
         half = student(len(values) - 1) * std / math.sqrt(len(values))
-        return Spread(mean, std, mean - half, mean + half, tuple(values))
+        return Spread(mean, std, max(mean - half, within[0]), min(mean + half, within[1]), tuple(values))
 
 
 def student(freedom: float, confidence: float = CONFIDENCE) -> float:
@@ -108,6 +108,7 @@ def make_rows(
         higher_is_better: which way.
     """
     records = list(records)
+    limits = (0.0, 1.0) if is_share(metric) else (-math.inf, math.inf)
     rows = []
     for name, size in parameters.items():
         mine = [r for r in records if r["model"] == name]
@@ -117,9 +118,12 @@ def make_rows(
         rows.append(
             Row(
                 model=name,
-                metric=Spread.of([r["test"][metric] for r in runs]) if runs else None,
+                metric=Spread.of([r["test"][metric] for r in runs], limits) if runs else None,
                 parameters=size,
-                **{k: cost.get(k) for k in ("operations", "latency", "throughput", "memory")},
+                operations=cost.get("operations"),
+                latency=cost.get("latency"),
+                throughput=cost.get("throughput"),
+                memory=cost.get("memory"),
                 seconds=statistics.fmean(r["seconds"] for r in runs) if runs else None,
                 sweep_seconds=sum(r["seconds"] for r in done["sweep"]),
                 rate=runs[0]["rate"] if runs else None,
@@ -144,8 +148,8 @@ def rank(rows: Iterable[Row], higher_is_better: bool) -> tuple[Row, ...]:
 
 
 def show_metric(value: float, metric: str) -> str:
-    """A metric's value as people read it: shares in percent, the rest with four digits."""
-    return f"{100 * value:.1f}" if is_share(metric) else f"{value:.4g}"
+    """A metric's value as people read it: shares in percent, the rest with three decimals."""
+    return f"{100 * value:.1f}" if is_share(metric) else f"{value:.3f}"
 
 
 def is_share(metric: str) -> bool:
@@ -175,15 +179,17 @@ def table(rows: Sequence[Row], metric: str, title: str) -> Any:
         shown.add_column(column, justify="right", no_wrap=True)
     for r in rows:
         if r.metric is None:
-            shown.add_row(escape(f"{r.model}\n  {r.error or 'no result'}"), "failed", "", "", count(r.parameters), style="red")
+            named = escape(f"{r.model}\n  {r.error or 'no result'}")
+            shown.add_row(named, "failed", "", "", count(r.parameters), style="red")
             continue
         m = r.metric
-        interval = "" if m.low is None or m.high is None else f"{show_metric(m.low, metric)}–{show_metric(m.high, metric)}"
+        ends = [show_metric(end, metric) for end in (m.low, m.high) if end is not None]
+        partly = f"\n  [red]{escape(r.error)}[/]" if r.error else ""
         shown.add_row(
-            escape(r.model) + (" *" if r.best or r.tied else "") + (f"\n  [red]{escape(r.error)}[/]" if r.error else ""),
+            escape(r.model) + (" *" if r.best or r.tied else "") + partly,
             show_metric(m.mean, metric),
             "" if m.std is None else show_metric(m.std, metric),
-            interval,
+            " to ".join(ends),
             count(r.parameters),
             "" if r.operations is None else count(r.operations),
             "" if r.latency is None else f"{1e3 * r.latency:.2f} ms",

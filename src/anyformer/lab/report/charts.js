@@ -66,6 +66,14 @@ function scaleFor(values, range, room) {
   return linear([low - pad, high + pad], range);
 }
 
+// The metric's own axis: never beyond what a share can be, and never without extent.
+function qualityScale(values, range, room) {
+  let low = Math.min(...values), high = Math.max(...values);
+  const pad = (high - low) * room || (data.share ? 0.05 : Math.abs(high) * 0.05 || 1);
+  [low, high] = [low - pad, high + pad];
+  return linear(data.share ? [Math.max(0, low), Math.min(1, high)] : [low, high], range);
+}
+
 // -- tooltips: one for the page, filled by whatever is pointed at
 const tip = html("div", { id: "tip", role: "status" });
 document.body.append(tip);
@@ -98,12 +106,12 @@ function mark(model, x, y, size, attributes = {}) {
   }[shape(model)];
   return svg("path", { d: path, transform: `translate(${x},${y})`, fill: color(model), class: "mark", ...attributes });
 }
-function axes(chart, x, y, area, xFormat, yFormat, xTitle) {
+function axes(chart, x, y, area, xFormat, yFormat, xTitle, xTicks = x.ticks(5)) {
   for (const t of y.ticks(5)) {
     chart.append(svg("line", { x1: area.left, x2: area.right, y1: y(t), y2: y(t), class: "grid" }),
       svg("text", { x: area.left - 7, y: y(t) + 4, "text-anchor": "end" }, yFormat(t)));
   }
-  for (const t of x.ticks(5)) chart.append(
+  for (const t of xTicks) chart.append(
     svg("line", { x1: x(t), x2: x(t), y1: area.bottom, y2: area.bottom + 4, class: "axis" }),
     svg("text", { x: x(t), y: area.bottom + 17, "text-anchor": "middle" }, xFormat(t)));
   chart.append(svg("line", { x1: area.left, x2: area.right, y1: area.bottom, y2: area.bottom, class: "axis" }),
@@ -129,9 +137,7 @@ function paretoPanel(key, title, format, unit) {
   if (!points.length) return box;
   const x = scaleFor(points.map(p => p.cost), [area.left + 8, area.right - 8], 0.16);
   const span = points.flatMap(p => [p.low ?? p.mean, p.high ?? p.mean, p.mean]);
-  const pad = (Math.max(...span) - Math.min(...span)) * 0.06 || 0.01;
-  const [low, high] = [Math.min(...span) - pad, Math.max(...span) + pad];
-  const y = linear([low, high], data.higher ? [area.bottom, area.top] : [area.top, area.bottom]);
+  const y = qualityScale(span, data.higher ? [area.bottom, area.top] : [area.top, area.bottom], 0.06);
   axes(chart, x, y, area, format, axisQuality, title);
   const best = front(points);
   let line = `M${x(best[0].cost)},${y(best[0].mean)}`;
@@ -191,7 +197,7 @@ function curvePanel(key, title, format) {
   const all = curves.flatMap(c => c.points), x = linear([0, Math.max(...all.map(p => p.x))], [area.left, area.right]);
   const values = all.flatMap(p => [p.low, p.high]);
   const y = key === "loss" ? scaleFor(values, [area.bottom, area.top], 0.02)
-    : linear([Math.min(...values) - 1e-9, Math.max(...values) + 1e-9], [area.bottom, area.top]);
+    : qualityScale(values, [area.bottom, area.top], 0.02);
   axes(chart, x, y, area, xFormat, format, name);
   for (const { model, points } of curves) {
     const up = points.map(p => `${x(p.x).toFixed(1)},${y(p.high).toFixed(1)}`), down = [...points].reverse().map(p => `${x(p.x).toFixed(1)},${y(p.low).toFixed(1)}`);
@@ -244,7 +250,7 @@ function drawSweep() {
     const width = 270, height = 170, area = { left: 40, right: width - 10, top: 10, bottom: height - 38 };
     const [box, chart] = panel(model, width, height);
     const x = scaleFor(rates, [area.left + 6, area.right - 6], 0.1), y = scaleFor(losses, [area.bottom, area.top], 0.08);
-    axes(chart, x, y, area, t => t.toExponential(0).replace("+", ""), trim, "rate");
+    axes(chart, x, y, area, t => t.toExponential(0).replace("+", ""), trim, "rate", [...new Set(rates)]);
     const budgets = [...new Set(mine.map(s => s.budget))];
     budgets.forEach((budget, k) => {
       const points = mine.filter(s => s.budget === budget).sort((a, b) => a.rate - b.rate);

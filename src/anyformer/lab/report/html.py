@@ -39,7 +39,7 @@ def tag(name: str, /, *content: Any, **attributes: Any) -> Markup:
 
 def name(text: str) -> Markup:
     """A model's name that may be broken before each part that was swapped."""
-    return Markup(html.escape(text).replace("+", "<wbr>+").replace("_", "<wbr>_") if len(text) > 22 else html.escape(text))
+    return Markup(html.escape(text).replace("+", "<wbr>+"))
 
 
 def embed_json(data: Any, name: str) -> Markup:
@@ -52,4 +52,4 @@ def embed_json(data: Any, name: str) -> Markup:
 
 def asset(name: str) -> Markup:
     """The text of a file beside this one."""
-    return Markup(resources.files(__package__).joinpath(name).read_text(encoding="utf-8"))
+    return Markup(resources.files("anyformer.lab.report").joinpath(name).read_text(encoding="utf-8"))

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from anyformer.lab.compare.summary import metric_title, show_metric
 from anyformer.lab.profile.report import count
 from anyformer.lab.report.html import Markup, name, tag
 
 if TYPE_CHECKING:
-    from anyformer.lab.compare.plan import Comparison
+    from anyformer.lab.compare.comparison import Comparison
     from anyformer.lab.compare.summary import Row, Spread
 
 
 def result_table(comparison: Comparison) -> Markup:
     """The rows, each with its metric drawn on a common scale; columns sort on a click."""
-    columns = ("model", words_of(comparison), "± std", "", "parameters", "multiply-adds", "latency", "inputs/s",
-               "memory", "training", "sweep", "rate", "steps")  # fmt: skip
+    columns = ("model", metric_title(comparison.metric), "± std", "", "parameters", "multiply-adds", "latency",
+               "inputs/s", "memory", "training", "sweep", "rate", "steps")  # fmt: skip
     explained = {
         "latency": "median time of one input", "inputs/s": f"at batch {comparison.config['batch_size']}",
         "memory": "of a training step at its peak: weights, gradients, AdamW's moments, saved activations",
@@ -40,16 +40,23 @@ def table_row(comparison: Comparison, row: Row, scale: tuple[float, float]) -> M
         error = tag("td", tag("b", "failed"), ": ", row.error or "no run ended", colspan=12, cls="error")
         return tag("tr", tag("th", swatch, name(row.model), scope="row"), error, cls="failed")
     m = row.metric
-    badge = tag("span", "best", cls="badge") if row.best else tag("span", "tied", cls="badge quiet") if row.tied else None
+
+    def metric(value: float) -> str:
+        return show_metric(value, comparison.metric)
+
+    badge = None
+    if row.best or row.tied:
+        badge = tag("span", "best" if row.best else "tied", cls="badge" if row.best else "badge quiet")
     partly = tag("div", row.error, cls="error") if row.error else None
-    low, high = f"{shown(comparison, whisker(m)[0])}", f"{shown(comparison, whisker(m)[1])}"
-    seeds = ", ".join(shown(comparison, v) for v in m.values)
-    tip = f"{low} to {high} (95 % interval of the mean); per seed: {seeds}" if m.std is not None else f"one seed: {seeds}"
+    low, high = whisker(m)
+    tip = f"per seed: {', '.join(map(metric, m.values))}"
+    if m.std is not None:
+        tip = f"{metric(low)} to {metric(high)} (95 % interval of the mean); {tip}"
     return tag(
         "tr",
         tag("th", swatch, name(row.model), badge, partly, scope="row"),
-        tag("td", tag("b", shown(comparison, m.mean)), cls="number", data_value=m.mean),
-        cell(m.std, "" if m.std is None else shown(comparison, m.std)),
+        tag("td", tag("b", metric(m.mean)), cls="number", data_value=m.mean),
+        cell(m.std, "" if m.std is None else metric(m.std)),
         tag("td", interval(m, scale, row.model), data_value=m.mean, data_tip=tip, tabindex=0),
         cell(row.parameters, count(row.parameters)),
         cell(row.operations, count(row.operations or 0)),

@@ -13,7 +13,7 @@ from anyformer.lab.report.html import Markup, name, tag
 from anyformer.tasks.task import Task
 
 if TYPE_CHECKING:
-    from anyformer.lab.compare.plan import Comparison
+    from anyformer.lab.compare.comparison import Comparison
 
 SHOWN = 18
 """Samples in the gallery."""
@@ -82,7 +82,8 @@ def disagreements(runs: Runs, task: Task) -> Markup | None:
         return tag("p", f"The models' answers on the first {kept} test samples are right and wrong alike.", cls="dim")
     cards = [card(i, examples[i], {m: [r["answers"][i] for r in rs] for m, rs in runs.items()}) for i in chosen]
     number = sum(v > 0 for v in divided.values())
-    note = f"{number} of the first {kept} test samples divide the models; the {len(chosen)} that divide them most, with every model's answer for each seed:"
+    note = f"{number} of the first {kept} test samples divide the models. The {len(chosen)} that divide them most, "
+    note += "with every model's answer for each seed:"
     return Markup(tag("p", note, cls="dim") + tag("div", cards, cls="gallery"))
 
 
@@ -100,7 +101,7 @@ def card(index: int, example: dict[str, Any], answers: dict[str, list[str]]) -> 
             words = tag("span", [[judged(a), " "] for a in given], cls="each")
         else:
             many = len(given) > 1
-            words = tag("span", [[judged(a), f" ×{n} " if many else ""] for a, n in Counter(given).most_common()])
+            words = tag("span", [[judged(a), f" ({n}) " if many else ""] for a, n in Counter(given).most_common()])
         lines.append(tag("li", tag("span", model, title=model), words))
     truth = tag("figcaption", tag("span", f"#{index}", cls="dim"), " truth ", tag("b", example["truth"]))
     kind = "card text" if isinstance(shown, str) else "card"
@@ -125,8 +126,9 @@ def passages(runs: Runs, task: Task) -> Markup | None:
         return None
     indices = [p["index"] for p in next(iter(runs.values()))[0]["passages"]]
     texts = [e["input"] + e["truth"] for e in task.examples("test", max(indices) + 1)]
+    sizes = [max(len(texts[i].encode()), 1) for i in indices]
     cost = {
-        m: [statistics.fmean(r["passages"][k]["bits"] for r in rs) / max(len(texts[i].encode()), 1) for k, i in enumerate(indices)]
+        m: [statistics.fmean(r["passages"][k]["bits"] for r in rs) / size for k, size in enumerate(sizes)]
         for m, rs in runs.items()
     }
     spread = {k: max(c[k] for c in cost.values()) - min(c[k] for c in cost.values()) for k in range(len(indices))}
@@ -144,7 +146,7 @@ def passages(runs: Runs, task: Task) -> Markup | None:
     return tag("div", tag("table", tag("thead", head), tag("tbody", rows), cls="heat"), cls="scroll")
 
 
-def continuations(runs: Runs, task: Task) -> Markup | None:
+def continuations(runs: Runs) -> Markup | None:
     """How each model goes on from the same beginnings, always with the likeliest token; the first seed's."""
     said = {m: rs[0]["continuations"] for m, rs in runs.items() if "continuations" in rs[0]}
     if not said:
@@ -152,5 +154,6 @@ def continuations(runs: Runs, task: Task) -> Markup | None:
     cards = []
     for k, beginning in enumerate(next(iter(said.values()))):
         lines = [tag("li", tag("span", m), tag("q", s[k]["text"])) for m, s in said.items()]
-        cards.append(tag("figure", tag("q", "… " + beginning["input"][-240:], cls="prompt"), tag("ul", lines), cls="card wide"))
+        prompt = tag("q", "… " + beginning["input"][-240:], cls="prompt")
+        cards.append(tag("figure", prompt, tag("ul", lines), cls="card wide"))
     return tag("div", cards, cls="gallery wide")

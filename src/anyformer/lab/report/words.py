@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from anyformer.lab.compare.summary import is_share, show_metric
+
 
 def plain(value: Any) -> str:
     """A value in words."""
@@ -15,6 +17,11 @@ def plain(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def in_words(value: float, metric: str) -> str:
+    """A metric's value with its name: "97.5 % accuracy", "1.234 bits per byte"."""
+    return f"{show_metric(value, metric)}{' %' if is_share(metric) else ''} {metric.replace('_', ' ')}"
 
 
 def spaced(budget: str) -> str:

@@ -18,7 +18,7 @@ from anyformer.layers.embedding.patch import CONVOLUTIONS
 class DepthwiseConv(TokenMixer):
     """y_p = b + sum_d w_d * x_(p + d): every channel with its own filter of `kernel` tokens along each axis.
 
-    ConvNeXt's mixer (Liu et al. 2022, arXiv:2201.03545, section 2.6) and ConvMixer's (Trockman and Kolter 2022,
+    ConvNeXt's mixer (Liu et al. 2022, arXiv:2201.03545, section 2.5) and ConvMixer's (Trockman and Kolter 2022,
     arXiv:2201.09792, equation 2). Outside the grid, and at padding, tokens count as zero.
     Cost: tokens kernel^rank c multiply-adds. Ranks 1 to 3, any grid.
 

@@ -19,7 +19,7 @@ class SeparableConv(TokenMixer):
     """W2 DW(act(W1 x)): widen, convolve each channel alone, narrow.
 
     The inverted separable convolution of MobileNetV2 (arXiv:1801.04381) as a token mixer: Yu et al. 2022 (ConvFormer),
-    arXiv:2210.13452, equation 4. Cost: tokens (2 ratio c^2 + ratio c kernel^rank) multiply-adds.
+    arXiv:2210.13452. Cost: tokens (2 ratio c^2 + ratio c kernel^rank) multiply-adds.
 
     Args:
         dim: channels.

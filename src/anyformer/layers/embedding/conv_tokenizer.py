@@ -66,11 +66,11 @@ class ConvTokenizer(Part):
             StridedConv(a, b, kernel=kernel, stride=stride, padding=padding, bias=False, rank=rank, what=self.name)
             for a, b in pairwise(widths)
         )
-        for layer in self.layers:
-            if not layer.weight.is_meta:
-                nn.init.kaiming_normal_(layer.weight)
+        for weight in self.layers.parameters():
+            if not weight.is_meta:
+                nn.init.kaiming_normal_(weight)
         self.act = build(act, "act")
-        self.pool_kernel, self.pool_stride, self.pool_padding = pool_kernel, pool_stride, pool_padding
+        self.convolution, self.pooling = (kernel, stride, padding), (pool_kernel, pool_stride, pool_padding)
 
     def grid(self, size: Sequence[int]) -> tuple[int, ...]:
         """The grid of tokens of an image of this size. Raises `SizeError` where it has none."""
@@ -79,17 +79,14 @@ class ConvTokenizer(Part):
             least = next(s for s in range(1, 4096) if self._side(s) > 0)
             raise SizeError(
                 f"{self.name}: an image of {'x'.join(map(str, size))} leaves no token after {len(self.layers)} "
-                f"convolution(s) of kernel {self.layers[0].kernel}; the least side is {least}."
+                f"convolution(s) of kernel {self.convolution[0]}; the least side is {least}."
             )
         return grid
 
     def _side(self, side: int) -> int:
         """Tokens along a side of the image; 0 where nothing is left."""
-        for layer in self.layers:
-            for kernel, stride, padding in (
-                (layer.kernel, layer.stride, layer.padding),
-                (self.pool_kernel, self.pool_stride, self.pool_padding),
-            ):
+        for _ in self.layers:
+            for kernel, stride, padding in (self.convolution, self.pooling):
                 side = max(0, (side + 2 * padding - kernel) // stride + 1) if side else 0
         return side
 
@@ -99,5 +96,5 @@ class ConvTokenizer(Part):
         pool = POOLINGS[images.dim() - 2]
         for layer in self.layers:
             x = self.act(layer(x)).movedim(-1, 1)
-            x = pool(x, self.pool_kernel, self.pool_stride, self.pool_padding).movedim(1, -1)
+            x = pool(x, *self.pooling).movedim(1, -1)
         return x

@@ -27,9 +27,9 @@ class SpatialGating(TokenMixer):
     """V (z1 * (W norm(z2) + b)) with z1, z2 the halves of act(U x), and W a matrix over the tokens.
 
     W starts near 0 and b at 1, so that each token first stands alone. Liu et al. 2021 (gMLP), arXiv:2105.08050,
-    equations 1 to 3; with `attention`, tiny attention is added to the gate (aMLP, section 4.3 and figure 7).
-    Cost: tokens^2 c ratio / 2 + 1.5 tokens c^2 ratio multiply-adds. For one grid; with `causal`, for up to as many tokens
-    when they come one after the other.
+    equations 1 to 4; with `attention`, tiny attention is added to the gate (aMLP).
+    Cost: tokens^2 c ratio / 2 + 1.5 tokens c^2 ratio multiply-adds. For one grid; with `causal`, for up to as many
+    tokens when they come one after the other.
 
     Args:
         dim: channels.
@@ -37,7 +37,7 @@ class SpatialGating(TokenMixer):
         ratio: hidden channels per channel, both halves together.
         act: activation of the hidden channels.
         norm: norm of the gating half.
-        projection: W is any matrix ("dense"), or one weight per offset between tokens ("toeplitz", appendix C).
+        projection: W is any matrix ("dense"), or one weight per offset between tokens ("toeplitz").
         attention: channels of the single head of tiny attention (64 in aMLP); 0 for none.
         causal: W sees earlier tokens only.
 
@@ -69,7 +69,7 @@ class SpatialGating(TokenMixer):
         hidden = int(dim * ratio)
         if hidden % 2:
             raise OptionError(
-                f"spatial_gating splits its {hidden} hidden channels (dim={dim} times ratio={ratio:g}) into two halves: "
+                f"spatial_gating splits its {hidden} hidden channels (dim={dim} times ratio={ratio:g}) into halves: "
                 f"take a ratio that makes them even, such as {(hidden + 1) / dim:g}."
             )
         self.causal, self.grid = causal, known_grid(self.name, grid)
@@ -114,7 +114,7 @@ class SpatialGating(TokenMixer):
         end = start + x.shape[1]
         if end > room:
             raise SizeError(
-                f"{self.name} was built for {room} tokens and is asked for token {end}: build the model for longer input."
+                f"{self.name} was built for {room} tokens and is given token {end}: build the model for longer input."
             )
         first, second = self.act(self.up(x)).chunk(2, -1)
         new = {"second": torch.cat([state["second"], self.norm(second)], 1)}

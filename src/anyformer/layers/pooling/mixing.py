@@ -60,7 +60,7 @@ class Pooling(TokenMixer):
 class Identity(TokenMixer):
     """y = x: no token sees another; the lower bound of what mixing is worth.
 
-    Yu et al. 2022 (IdentityFormer), arXiv:2210.13452, section 2.2. No parameters, no operations.
+    Yu et al. 2022 (IdentityFormer), arXiv:2210.13452. No parameters, no operations.
     """
 
     name = "identity"
@@ -83,7 +83,7 @@ class Identity(TokenMixer):
 class RandomMixing(TokenMixer):
     """y = R x with a random matrix R over the tokens, drawn once and never trained; its rows sum to 1.
 
-    R = softmax of uniform numbers in [0, 1). Yu et al. 2022 (RandFormer), arXiv:2210.13452, equation 3. The matrix is
+    R = softmax of uniform numbers in [0, 1). Yu et al. 2022 (RandFormer), arXiv:2210.13452. The matrix is
     part of the state, not of the parameters. With padding, a row's weights at valid tokens are scaled to sum to 1.
     Cost: tokens^2 c multiply-adds. For one grid.
 
@@ -135,6 +135,6 @@ def check_grid(name: str, given: Sequence[int], built: Sequence[int]) -> None:
         given_by, built_by = ("x".join(str(s) for s in size) for size in (given, built))
         raise SizeError(
             f"{name} was built for a grid of {built_by} ({math.prod(built)} tokens) and serves no other; given "
-            f"{given_by} ({math.prod(given)} tokens): resize the input to the model's size, or build the model for this "
-            "one (image_size= for images)."
+            f"{given_by} ({math.prod(given)} tokens): resize the input to the model's size, or build the "
+            "model for this one (image_size= for images)."
         )

@@ -53,7 +53,7 @@ class LearnedPosition(Part):
     def forward(
         self, x: Float[Tensor, "b *grid c"], positions: Int[Tensor, "b n"] | None = None, grid: Sequence[int] = ()
     ) -> Float[Tensor, "b *grid c"]:
-        """Add positions; `positions` of a sequence's tokens where they are not 0, 1, ...; `grid` behind prefix tokens."""
+        """Add positions; `positions` of a sequence's tokens where not 0, 1, ...; `grid` behind prefix tokens."""
         if positions is not None:
             self._check(int(positions.max()) + 1 if not torch.compiler.is_compiling() else 0)
             return x + self.table[positions + self.offset]
@@ -77,8 +77,8 @@ class LearnedPosition(Part):
     def _check(self, length: int) -> None:
         if length > self.limit:
             raise SizeError(
-                f"the learned positions end at {self.limit} and the sequence has {length} tokens: shorten it, or build the "
-                f"model with max_length={length} or more."
+                f"the learned positions end at {self.limit} and the sequence has {length} tokens: shorten it, or build "
+                f"the model with max_length={length} or more."
             )
 
     def _resized(self, table: Tensor, grid: tuple[int, ...]) -> Tensor:

@@ -40,10 +40,12 @@ class Rotary(Part):
         super().__init__()
         self.rotated = int(head_dim * fraction)
         if self.rotated % 2:
-            raise OptionError(f"rotary turns pairs of channels; given {self.rotated} of head_dim={head_dim}, an odd number.")
+            raise OptionError(
+                f"rotary turns pairs of channels; given {self.rotated} of head_dim={head_dim}, an odd number."
+            )
         self.base, self.layout = base, layout
 
-    def frequencies(self, device: torch.device) -> Float[Tensor, "pairs"]:
+    def frequencies(self, device: torch.device) -> Float[Tensor, " pairs"]:
         """The angle by which each pair of channels turns from one position to the next."""
         steps = torch.arange(0, self.rotated, 2, device=device, dtype=torch.float32)
         return self.base ** (-steps / self.rotated)
@@ -100,7 +102,7 @@ class RotaryByParts(Rotary):
             raise OptionError(f"rotary_by_parts takes 0 < slow < fast and factor > 0; given {slow}, {fast}, {factor}.")
         self.factor, self.trained_length, self.slow, self.fast = factor, trained_length, slow, fast
 
-    def frequencies(self, device: torch.device) -> Float[Tensor, "pairs"]:
+    def frequencies(self, device: torch.device) -> Float[Tensor, " pairs"]:
         kept = super().frequencies(device)
         turns = self.trained_length * kept / (2 * math.pi)
         share = ((turns - self.slow) / (self.fast - self.slow)).clamp(0, 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, overload
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -18,10 +18,6 @@ from anyformer.methods.decoding.sampling import Sampling
 Stream = Callable[[Tensor], Any]
 
 
-@overload
-def generate(model: nn.Module, ids: Tensor, *, max_new_tokens: int, **options: Any) -> Tensor: ...
-@overload
-def generate(model: nn.Module, ids: Sequence[Any], *, max_new_tokens: int, **options: Any) -> list[Tensor]: ...
 def generate(
     model: nn.Module,
     ids: Tensor | Sequence[Any],
@@ -38,7 +34,7 @@ def generate(
     seed: int | None = None,
     stream: Stream | None = None,
     state: State | None = None,
-) -> Tensor | list[Tensor]:
+) -> Any:
     """Prompts with their continuations.
 
     Prompts of one length are a tensor `(b, n)`; the result is `(b, n + new)`, where a row that ended early is filled up
@@ -77,7 +73,7 @@ def generate(
         raise OptionError("state and stream go with a tensor of prompts (b, n), not with a list of prompts.")
     groups = _by_length(ids) if many else [(list(range(len(ids))), ids)]
     results: list[Any] = [None] * sum(len(rows) for rows, _ in groups)
-    out: Tensor | None = None
+    out = ids
     with running(model):
         for rows, prompts in groups:
             prompts = prompts.to(next(model.parameters()).device)

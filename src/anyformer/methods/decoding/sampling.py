@@ -66,7 +66,7 @@ class Sampling:
 
     def choose(
         self, logits: Float[Tensor, "b v"], seen: Int[Tensor, "b n"], draws: list[torch.Generator]
-    ) -> Int[Tensor, "b"]:
+    ) -> Int[Tensor, " b"]:
         """The next id of each row; row i draws from `draws[i]`, so that it does not depend on the rows beside it."""
         logits = self.penalized(logits, seen)
         if self.temperature == 0:

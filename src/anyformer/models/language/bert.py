@@ -26,7 +26,7 @@ def bert(
     dropout: float = 0.1,
     eps: float = 1e-12,
 ) -> Spec:
-    """A BERT with a pooler and two classes; `num_classes=0` leaves the pooler alone, `head="masked_lm"` fills in words."""
+    """A BERT with a pooler and two classes; `num_classes=0`: the pooler alone, `head="masked_lm"`: scores of words."""
     norm = Spec("layernorm", eps=eps)
     return Spec(
         "encoder",

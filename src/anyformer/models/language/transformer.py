@@ -22,7 +22,7 @@ def transformer(
     max_length: int = 512,
     dropout: float = 0.1,
 ) -> Spec:
-    """`depth` post-norm blocks on each side; vectors of one vocabulary, times sqrt(dim), serve both sides and the head."""
+    """`depth` post-norm blocks a side; vectors of one vocabulary, times sqrt(dim), serve both sides and the head."""
     common = {"mixer": Spec("attention", heads=heads), "ffn": Spec("mlp", hidden=hidden, act=Spec(act))}
     return Spec(
         "encoder_decoder",
@@ -40,7 +40,7 @@ def transformer(
 
 
 def marian(vocab_size: int, end: int = 0) -> Spec:
-    """A base model with Marian's choices: SiLU, sines before cosines, a bias of the head, padding as the first target."""
+    """A base model with Marian's choices: SiLU, sines before cosines, a bias of the head, padding starts a target."""
     base = transformer(512, 6, 8, 2048, vocab_size=vocab_size, act="silu", layout="halves")
     return base.set(head_bias=True, start=vocab_size - 1, end=end)
 

@@ -12,7 +12,9 @@ PAPERS = ("mlp_mixer",)
 NORM = Spec("layernorm", eps=1e-6)
 
 
-def gmixer(dim: int, depth: int, patch: int, *, tokens: float = 0.5, channels: float = 2.0, image_size: int = 224) -> Spec:
+def gmixer(
+    dim: int, depth: int, patch: int, *, tokens: float = 0.5, channels: float = 2.0, image_size: int = 224
+) -> Spec:
     """A gMixer; `tokens` and `channels` are the gated hidden units of its two MLPs per channel."""
     block = Spec(
         "prenorm",

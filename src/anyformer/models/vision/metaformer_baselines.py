@@ -1,6 +1,6 @@
 """IdentityFormer, RandFormer, PoolFormerV2, ConvFormer and CAFormer: one frame, five choices of token mixer.
 
-Yu et al. 2022, arXiv:2210.13452, tables 1 and 2: StarReLU, no biases, a learned scale on the stream in stages 3 and 4.
+Yu et al. 2022, arXiv:2210.13452: StarReLU, no biases, a learned scale on the stream in stages 3 and 4.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ LINEAR_HEAD = Spec("classifier", norm=Spec("layernorm", eps=1e-6))
 MLP_HEAD = Spec("mlp_classifier", norm=Spec("layernorm", eps=1e-6), hidden_norm=Spec("layernorm", eps=1e-5))
 IDENTITY, RANDOM, POOLING, CONVOLUTION = Spec("identity"), Spec("random"), Spec("pooling"), Spec("separable")
 
-# Tables 1 and 2 of the paper: dims and depths.
+# Dims and depths of the four stages.
 PLAIN_SIZES = {
     "s12": ((64, 128, 320, 512), (2, 2, 6, 2)),
     "s24": ((64, 128, 320, 512), (4, 4, 12, 4)),

@@ -40,7 +40,9 @@ SIZES = {  # dim, depth, patches
 }
 
 VARIANTS = {
-    f"mixer_{size}{patch}": mixer(dim, depth, patch) for size, (dim, depth, patches) in SIZES.items() for patch in patches
+    f"mixer_{size}{patch}": mixer(dim, depth, patch)
+    for size, (dim, depth, patches) in SIZES.items()
+    for patch in patches
 }
 # Ours, for images of 8 to 32 pixels and for tests.
 VARIANTS["mixer_micro"] = mixer(64, 4, 2, tokens=1.0, channels=2.0, image_size=8)

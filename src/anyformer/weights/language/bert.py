@@ -5,7 +5,10 @@ from __future__ import annotations
 from anyformer.weights.mapping import table
 
 BLOCK = (
-    (tuple(f"encoder.layer.{{i}}.attention.self.{x}.{{p}}" for x in ("query", "key", "value")), "blocks.{i}.mixer.qkv.{p}"),
+    (
+        tuple(f"encoder.layer.{{i}}.attention.self.{x}.{{p}}" for x in ("query", "key", "value")),
+        "blocks.{i}.mixer.qkv.{p}",
+    ),
     ("encoder.layer.{i}.attention.output.dense.{p}", "blocks.{i}.mixer.out.{p}"),
     ("encoder.layer.{i}.attention.output.LayerNorm.{p}", "blocks.{i}.norm1.{p}"),
     ("encoder.layer.{i}.intermediate.dense.{p}", "blocks.{i}.ffn.up.{p}"),

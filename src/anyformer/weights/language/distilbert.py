@@ -32,10 +32,11 @@ _BASE = {
     "distilbert-base-cased": "distilbert_base_cased",
     "distilbert-base-multilingual-cased": "distilbert_base_multilingual_cased",
 }
+_OWNERS = ("", "distilbert/")
 NAMES = {
-    "transformers": {f"{owner}{theirs}": (ours, _BARE) for theirs, ours in _BASE.items() for owner in ("", "distilbert/")}
+    "transformers": {f"{owner}{theirs}": (ours, _BARE) for theirs, ours in _BASE.items() for owner in _OWNERS}
     | {
         f"{owner}distilbert-base-uncased-finetuned-sst-2-english": ("distilbert_base_uncased", {"num_classes": 2})
-        for owner in ("", "distilbert/")
+        for owner in _OWNERS
     }
 }

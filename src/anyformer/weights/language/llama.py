@@ -23,10 +23,14 @@ _LLAMA2 = {
     f"meta-llama/Llama-2-{size}{kind}-hf": f"llama2_{size}" for size in ("7b", "13b", "70b") for kind in ("", "-chat")
 }
 _CODE = {
-    f"codellama/CodeLlama-{size}{kind}-hf": f"code_llama_{size}" for size in ("7b", "13b", "34b") for kind in ("", "-Instruct")
+    f"codellama/CodeLlama-{size}{kind}-hf": f"code_llama_{size}"
+    for size in ("7b", "13b", "34b")
+    for kind in ("", "-Instruct")
 }
 _LLAMA3 = {
-    f"meta-llama/Meta-Llama-3-{size}{kind}": f"llama3_{size.lower()}" for size in ("8B", "70B") for kind in ("", "-Instruct")
+    f"meta-llama/Meta-Llama-3-{size}{kind}": f"llama3_{size.lower()}"
+    for size in ("8B", "70B")
+    for kind in ("", "-Instruct")
 }
 _LLAMA31 = {
     f"meta-llama/{owner}Llama-3.1-{size}{kind}": f"llama3.1_{size.lower()}"
@@ -35,7 +39,9 @@ _LLAMA31 = {
     for owner in ("", "Meta-")
 }
 _LLAMA32 = {
-    f"meta-llama/Llama-3.2-{size}{kind}": f"llama3.2_{size.lower()}" for size in ("1B", "3B") for kind in ("", "-Instruct")
+    f"meta-llama/Llama-3.2-{size}{kind}": f"llama3.2_{size.lower()}"
+    for size in ("1B", "3B")
+    for kind in ("", "-Instruct")
 }
 NAMES = {
     "transformers": {f"huggyllama/llama-{size}": f"llama_{size}" for size in ("7b", "13b", "30b", "65b")}

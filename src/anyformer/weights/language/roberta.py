@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from anyformer.core.spec import Spec
 from anyformer.weights.language.bert import BLOCK, EMBEDDING
 from anyformer.weights.mapping import table
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from anyformer.core.spec import Spec
 from anyformer.weights.mapping import table
 
@@ -63,7 +65,7 @@ LARGER, ALL_22K = {"image_size": 384}, {"num_classes": 21841}
 # transformers' last norm has another epsilon than its other norms.
 LAST_NORM = {"head.norm.eps": 1e-12}
 
-TIMM_NAMES = {
+TIMM_NAMES: dict[str, Any] = {
     f"convnext_{size}": f"convnext_{size}"
     for size in ("atto", "femto", "pico", "nano", *PUBLISHED, "xxlarge", "atto_rms", "large_mlp")
 }

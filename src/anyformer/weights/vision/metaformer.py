@@ -64,7 +64,7 @@ OFFICIAL = table(
 SOURCES = {"timm": TIMM, "transformers": TRANSFORMERS, "official": OFFICIAL}
 
 SIZES = ("s12", "s24", "s36", "m36", "m48")
-# timm norms the pooled vector, where the paper norms the map and then pools.
+# timm norms the pooled vector, where the paper norms the map and then pools (".norm" is the whole model's last norm).
 POOL_FIRST = {".norm": None, "head": Spec("classifier", norm=Spec("layernorm", eps=1e-6))}
 NAMES = {
     "timm": {f"poolformer_{size}": (f"poolformer_{size}", POOL_FIRST) for size in SIZES},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from anyformer.core.spec import Spec
@@ -46,7 +48,8 @@ OFFICIAL = table(
 
 SOURCES = {"timm": TIMM, "official": OFFICIAL}
 
-TIMM_NAMES = {f"mixer_{size}_224": f"mixer_{size}" for size in ("s32", "s16", "b32", "b16", "l32", "l16")}
+SIZES = ("s32", "s16", "b32", "b16", "l32", "l16")
+TIMM_NAMES: dict[str, Any] = {f"mixer_{size}_224": f"mixer_{size}" for size in SIZES}
 # Names of earlier releases, and what timm gives for them now.
 TIMM_NAMES |= {
     "mixer_b16_224_in21k": "mixer_b16",

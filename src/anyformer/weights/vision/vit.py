@@ -130,7 +130,7 @@ TIMM_NAMES |= {theirs: (ours, {"image_size": side}) for theirs, (ours, side) in 
 TIMM_NAMES |= {
     f"deit3_{size}_patch16_{side}": (f"deit3_{size}", {"image_size": side})
     for size, side in (
-        ("small", 224), ("small", 384), ("medium", 224), ("base", 224), ("base", 384), ("large", 224), ("large", 384)
+        ("small", 224), ("small", 384), ("medium", 224), ("base", 224), ("base", 384), ("large", 224), ("large", 384),
     )
 }  # fmt: skip
 TIMM_NAMES |= {"deit3_huge_patch14_224": "deit3_huge", **DEIT, **LARGE_IMAGES}
@@ -146,13 +146,17 @@ TIMM_NAMES |= {
     "vit_base_patch16_plus_clip_240": ("vit_base_plus_patch16_clip", {"image_size": 240}),
     "vit_small_patch16_36x1_224": "vit_small_patch16_36",
     # 384 is not made of patches of 14; timm leaves the rest out.
-    "vit_so400m_patch14_siglip_gap_384": ("vit_so400m_patch14_siglip_gap", {"image_size": 384, "embed.rest": "drop"}),
+    "vit_so400m_patch14_siglip_gap_384": (
+        "vit_so400m_patch14_siglip_gap",
+        {"image_size": 384, "embed.rest": "drop"},
+    ),
 }
 TIMM_NAMES |= {
     f"vit_{size}_clip_{side}": (f"vit_{size}_clip", {"image_size": side, **IN1K})
     for size, side in (
         ("base_patch32", 224), ("base_patch32", 384), ("base_patch32", 448), ("base_patch16", 224),
-        ("base_patch16", 384), ("large_patch14", 224), ("large_patch14", 336), ("huge_patch14", 224), ("huge_patch14", 336)
+        ("base_patch16", 384), ("large_patch14", 224), ("large_patch14", 336), ("huge_patch14", 224),
+        ("huge_patch14", 336),
     )
 }  # fmt: skip
 # Weights whose head is another than the one timm's name stands for.

@@ -76,9 +76,9 @@ def plan(grid: Sequence[int], window: Sequence[int], shift: Sequence[int], *, re
     if rest == "refuse" and padded != tuple(grid):
         near = [max(w, round(g / w) * w) for g, w in zip(grid, window, strict=True)]
         raise SizeError(
-            f"a map of {_by(grid)} tokens is not made of whole windows of {_by(window)}; maps that fit have sides "
-            f"that are multiples of {_by(window)}, the nearest {_by(near)} (an image side is that many times the pixels of a "
-            'token); or set rest="pad".'
+            f"a map of {_by(grid)} tokens is not made of whole windows of {_by(window)}; maps that fit have sides that "
+            f"are multiples of {_by(window)}, the nearest {_by(near)} (an image side is that many times the pixels of "
+            'a token); or set rest="pad".'
         )
     shift = tuple(0 if p == w else s for p, w, s in zip(padded, window, shift, strict=True))
     return Tiling(tuple(grid), padded, tuple(window), shift)

@@ -1,4 +1,4 @@
-"""Reading a golden: the reference's state filled by rule, its inputs, and the check of our outputs (goldens/README.md)."""
+"""Reading a golden: the reference's state by rule, its inputs, and the check of our outputs (goldens/README.md)."""
 
 from __future__ import annotations
 

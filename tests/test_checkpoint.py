@@ -30,7 +30,7 @@ def test_a_saved_model_comes_back_equal(model, tmp_path):
 
 def test_a_swapped_part_keeps_the_rest(model, tmp_path):
     save_pretrained(model, tmp_path)
-    with pytest.raises(CheckpointError, match="pass partial=True"):
+    with pytest.raises(CheckpointError, match=r"pass partial=True"):
         from_pretrained(tmp_path, mixer="attention")
     other = from_pretrained(tmp_path, mixer="attention", partial=True)
     assert "stages.0.blocks.0.ffn.up.weight" in other.load_report.loaded
@@ -41,9 +41,9 @@ def test_another_models_weights_are_refused_with_names_and_shapes(model):
     other = create_model("swin_micro", num_classes=7, in_channels=1)
     with pytest.raises(CheckpointError, match=r"head.linear.weight: given \[7, 64\], the model has \[10, 64\]"):
         load_reference(model, other.state_dict(), "anyformer")
-    with pytest.raises(CheckpointError, match="unexpected: classifier.weight"):
+    with pytest.raises(CheckpointError, match=r"unexpected: classifier.weight"):
         load_reference(model, {"classifier.weight": torch.zeros(3)}, "timm")
-    with pytest.raises(CheckpointError, match="has no names of 'tim'; did you mean 'timm'"):
+    with pytest.raises(CheckpointError, match=r"has no names of 'tim'; did you mean 'timm'"):
         load_reference(model, {}, "tim")
 
 
@@ -51,7 +51,7 @@ def test_a_failed_load_changes_nothing(model):
     before = {k: v.clone() for k, v in model.state_dict().items()}
     state = {k: v + 1 for k, v in before.items()}
     state.pop("head.linear.bias")
-    with pytest.raises(CheckpointError, match="missing: head.linear.bias"):
+    with pytest.raises(CheckpointError, match=r"missing: head.linear.bias"):
         load_reference(model, state, "anyformer")
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
@@ -61,21 +61,21 @@ def test_a_truncated_file_is_named(model, tmp_path, keep):
     save_pretrained(model, tmp_path)
     file = tmp_path / "model.safetensors"
     file.write_bytes(file.read_bytes()[:keep])
-    with pytest.raises(CheckpointError, match="cut short"):
+    with pytest.raises(CheckpointError, match=r"cut short"):
         from_pretrained(tmp_path)
     torch.save(model.state_dict(), tmp_path / "model.pth")
     (tmp_path / "model.pth").write_bytes((tmp_path / "model.pth").read_bytes()[:keep])
-    with pytest.raises(CheckpointError, match="model.pth"):
+    with pytest.raises(CheckpointError, match=r"model.pth"):
         read_state(tmp_path / "model.pth")
 
 
 def test_folders_and_files_that_are_no_checkpoint(tmp_path):
-    with pytest.raises(CheckpointError, match="holds no model.safetensors"):
+    with pytest.raises(CheckpointError, match=r"holds no model.safetensors"):
         from_pretrained(tmp_path)
     (tmp_path / "note.pth").write_text("hello")
-    with pytest.raises(CheckpointError, match="note.pth"):
+    with pytest.raises(CheckpointError, match=r"note.pth"):
         read_state(tmp_path / "note.pth")
-    with pytest.raises(CheckpointError, match="there is no file"):
+    with pytest.raises(CheckpointError, match=r"there is no file"):
         read_state(tmp_path / "none.pth")
 
 
@@ -87,7 +87,7 @@ class Trap:
 def test_no_code_is_run_from_a_checkpoint(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"model": Trap()}, "trap.pth")
-    with pytest.raises(CheckpointError, match="could run code"):
+    with pytest.raises(CheckpointError, match=r"could run code"):
         read_state("trap.pth")
     (tmp_path / "raw.pth").write_bytes(pickle.dumps(Trap(), protocol=2))
     with pytest.raises(CheckpointError):
@@ -104,7 +104,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint_whole(model, tmp_path, monke
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("safetensors.torch.save_file", full)
-    with pytest.raises(AnyformerError, match="No space left on device"):
+    with pytest.raises(AnyformerError, match=r"No space left on device"):
         save_pretrained(model, tmp_path)
     assert (tmp_path / "model.safetensors").read_bytes() == before
     assert not list(tmp_path.glob("*.partial")) and not list(tmp_path.glob(".*.partial"))
@@ -112,5 +112,5 @@ def test_a_full_disk_leaves_the_previous_checkpoint_whole(model, tmp_path, monke
 
 def test_an_unwritable_folder_is_named(model, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(AnyformerError, match="could not be written"):
+    with pytest.raises(AnyformerError, match=r"could not be written"):
         save_pretrained(model, tmp_path / "file" / "inside")

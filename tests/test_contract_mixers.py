@@ -7,13 +7,13 @@ import math
 
 import pytest
 import torch
-from parts import DIM, GRIDS, MIXERS, causal_mixers, make_mixer, mixer_cases, tiny, tokens
 
 from anyformer.core.build import build
 from anyformer.core.registry import part_class
 from anyformer.core.segments import Segments
 from anyformer.core.spec import Spec
 from anyformer.lab.profile import count_operations
+from parts import DIM, GRIDS, MIXERS, causal_mixers, make_mixer, mixer_cases, tiny, tokens
 
 CASES = mixer_cases()
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from parts import stirred
 
 from anyformer import create_model, from_pretrained, model_spec, save_pretrained
 from anyformer.core.errors import AnyformerError
 from anyformer.core.registry import index
 from anyformer.core.spec import Spec
 from anyformer.models.factory import find
+from parts import stirred
 
 VARIANTS = index()["variants"]
 MICRO = sorted(n for n in VARIANTS if n.endswith("_micro"))
@@ -25,7 +25,9 @@ def small(name: str, **options):
 
 def test_every_family_has_a_variant_for_tests_and_small_data():
     with_micro = {VARIANTS[n] for n in MICRO}
-    assert set(index()["families"]) - with_micro <= {"distilbert", "roberta", "opt", "gmixer", "convnext_overlap"}, "the same parts as another"
+    assert set(index()["families"]) - with_micro <= {"distilbert", "roberta", "opt", "gmixer", "convnext_overlap"}, (
+        "the same parts as another"
+    )
 
 
 @pytest.mark.parametrize("name", MICRO)
@@ -35,7 +37,9 @@ def test_forward_backward_and_features(name: str):
     output = model(*given)
     assert len(output) == 2 and output.isfinite().all()
     (output * torch.randn(output.shape, generator=torch.Generator().manual_seed(1))).sum().backward()
-    idle = [n for n, p in model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.abs().sum() > 0)]
+    idle = [
+        n for n, p in model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.abs().sum() > 0)
+    ]
     assert not idle, f"no gradient reaches {idle}"
     model.eval()
     assert all(f.isfinite().all() for f in model.features(given[0]))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from parts import DIM, make, stirred, tiny, tokens
 
 from anyformer.core.errors import AnyformerError, OptionError, UnknownName
 from anyformer.core.registry import KINDS, index, part_class, parts
 from anyformer.core.spec import Spec
+from parts import make, stirred, tiny, tokens
 
 SAME_SHAPE = [n for n, e in parts().items() if e["kind"] in ("ffn", "norm", "act", "position")]
 ALONE = [n for n, e in parts().items() if e["kind"] not in ("mixer", "block", "stage", "model")]
@@ -19,7 +19,9 @@ def test_builds_alone_and_round_trips(name: str):
     part = make(name)
     again = Spec.from_yaml(tiny(name).to_yaml())
     assert again == tiny(name)
-    assert {n: p.shape for n, p in make(again.name).named_parameters()} == {n: p.shape for n, p in part.named_parameters()}
+    assert {n: p.shape for n, p in make(again.name).named_parameters()} == {
+        n: p.shape for n, p in part.named_parameters()
+    }
 
 
 @pytest.mark.parametrize("name", SAME_SHAPE)
@@ -84,5 +86,3 @@ def test_unknown_parts_name_the_nearest():
         part_class("windw")
     with pytest.raises(AnyformerError, match="no kind of part 'mixr'"):
         parts("mixr")
-
-

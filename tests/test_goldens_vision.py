@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from golden import Golden
 from torch import Tensor
 
 from anyformer import create_model, load_reference
+from golden import Golden
 
 
 def timm_isotropic(model, images: Tensor) -> dict[str, Tensor]:
@@ -43,7 +43,7 @@ def logits(model, images: Tensor) -> dict[str, Tensor]:
 
 
 def transformers_swin(model, images: Tensor) -> dict[str, Tensor]:
-    """transformers' names: tokens after the embedding and after every stage with its merging, all tokens, their mean."""
+    """transformers' names: tokens after the embedding and every stage with its merging, all tokens, their mean."""
     names = ["embed", *(f"stages.{i}.downsample" for i in (1, 2, 3)), "stages.3", "norm"]
     pooled, found = model(images, taps=names)
     hidden = [found[name].flatten(1, -2) for name in names]

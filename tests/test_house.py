@@ -64,7 +64,9 @@ def fresh(code: str) -> str:
 
 
 def test_import_is_light():
-    heavy = fresh("import sys, anyformer; print([m for m in ('torch', 'numpy', 'yaml', 'sklearn') if m in sys.modules])")
+    heavy = fresh(
+        "import sys, anyformer; print([m for m in ('torch', 'numpy', 'yaml', 'sklearn') if m in sys.modules])"
+    )
     assert heavy == "[]"
     code = "import time; t = time.perf_counter(); import anyformer; print(time.perf_counter() - t)"
     assert min(float(fresh(code)) for _ in range(3)) <= 0.2

@@ -17,7 +17,9 @@ def test_fused_equals_plain(act: str, shape: tuple[int, ...], bias: bool):
     x = torch.randn(shape) * 4
     weight, b = torch.randn(13, 7), torch.randn(13) if bias else None
     with torch.no_grad():
-        torch.testing.assert_close(linear_act(x, weight, b, act), linear_act_plain(x, weight, b, act), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            linear_act(x, weight, b, act), linear_act_plain(x, weight, b, act), rtol=1e-5, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("act", ACTIVATIONS)

@@ -36,9 +36,7 @@ def test_permuting_patches_and_token_weights_together_changes_nothing():
 
 
 def test_cost_is_linear_in_patches():
-    counts = [
-        count_operations(TokenMLP(16, grid=(side, side)), torch.randn(1, side, side, 16)) for side in (8, 16)
-    ]
+    counts = [count_operations(TokenMLP(16, grid=(side, side)), torch.randn(1, side, side, 16)) for side in (8, 16)]
     assert math.isclose(counts[1], 4 * counts[0], rel_tol=0.01)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from anyformer import create_model, model_spec
@@ -29,7 +31,7 @@ def test_proportions_are_kept():
     spec = scale_to(model_spec("swin_tiny"), 5_000_000)
     dims = [stage.options["dim"] for stage in spec["stages"]]
     assert [stage.options["depth"] for stage in spec["stages"]] == [2, 2, 6, 2]
-    assert all(1.8 <= b / a <= 2.2 for a, b in zip(dims, dims[1:], strict=False))
+    assert all(1.8 <= b / a <= 2.2 for a, b in pairwise(dims))
 
 
 def test_the_same_size_changes_nothing_much():

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from parts import MIXERS, causal_mixers, tiny
 
 from anyformer import Spec, create_model
 from anyformer.core.build import build
 from anyformer.core.errors import AnyformerError, FitError
 from anyformer.core.registry import part_class
+from parts import MIXERS, causal_mixers, tiny
 
 DIM = 16
 
@@ -19,7 +19,9 @@ def block(name: str, **options) -> Spec:
 
 
 def isotropic(name: str) -> Spec:
-    return Spec("isotropic", dim=DIM, depth=2, block=block(name), embed=Spec("patch", size=2), image_size=8, num_classes=3)
+    return Spec(
+        "isotropic", dim=DIM, depth=2, block=block(name), embed=Spec("patch", size=2), image_size=8, num_classes=3
+    )
 
 
 def isotropic_with_class_token(name: str) -> Spec:
@@ -41,7 +43,13 @@ def ushape(name: str) -> Spec:
 
 def volume(name: str) -> Spec:
     return Spec(
-        "isotropic", dim=DIM, depth=1, block=block(name), embed=Spec("patch", size=2), image_size=(4, 8, 8), num_classes=3
+        "isotropic",
+        dim=DIM,
+        depth=1,
+        block=block(name),
+        embed=Spec("patch", size=2),
+        image_size=(4, 8, 8),
+        num_classes=3,
     )
 
 
@@ -152,7 +160,7 @@ def test_taps_give_named_intermediates_and_attention_maps():
     torch.testing.assert_close(taps["blocks.0.mixer.attention"].sum(-1), torch.ones(2, 2, 16))
     assert taps["blocks.1.ffn"].shape == (2, 4, 4, DIM)
     assert torch.equal(model(x), plain), "tapping leaves nothing behind"
-    with pytest.raises(AnyformerError, match="nothing named 'blocks.9' to tap"):
+    with pytest.raises(AnyformerError, match=r"nothing named 'blocks.9' to tap"):
         model(x, taps="blocks.9")
 
 

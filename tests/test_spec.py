@@ -19,7 +19,9 @@ scalars = st.none() | st.booleans() | st.integers(-9, 9) | st.floats(-9, 9) | st
 specs = st.recursive(
     st.builds(lambda n, o: Spec(n, **o), names, st.dictionaries(names, scalars, max_size=3)),
     lambda inner: st.builds(
-        lambda n, o: Spec(n, **o), names, st.dictionaries(names, scalars | inner | st.lists(inner, max_size=2), max_size=3)
+        lambda n, o: Spec(n, **o),
+        names,
+        st.dictionaries(names, scalars | inner | st.lists(inner, max_size=2), max_size=3),
     ),
     max_leaves=6,
 )
@@ -91,16 +93,36 @@ def test_a_part_gives_its_spec_and_checks_it():
     ("make", "error", "message"),
     [
         (lambda: create_model("swin_tinny"), UnknownName, "no model 'swin_tinny'; did you mean 'swin_tiny'"),
-        (lambda: create_model("swin_tiny_patch4_window7_224"), UnknownName, "write 'timm:swin_tiny_patch4_window7_224'"),
+        (
+            lambda: create_model("swin_tiny_patch4_window7_224"),
+            UnknownName,
+            "write 'timm:swin_tiny_patch4_window7_224'",
+        ),
         (lambda: create_model("tim:swin"), UnknownName, "no source 'tim' of model names; did you mean 'timm'"),
         (lambda: create_model("timm:swin_tin"), UnknownName, "no model of ours has the timm name 'swin_tin'"),
         (lambda: create_model("swin_micro", classes=3), OptionError, "no option 'classes'; did you mean 'num_classes'"),
-        (lambda: create_model("swin_micro", num_classes="ten"), OptionError, r"num_classes takes int; given 'ten' \(str\)"),
+        (
+            lambda: create_model("swin_micro", num_classes="ten"),
+            OptionError,
+            r"num_classes takes int; given 'ten' \(str\)",
+        ),
         (lambda: create_model("swin_micro", mixer="windoww"), UnknownName, "no part 'windoww'; did you mean 'window'"),
-        (lambda: create_model("swin_micro", mixer="mlp"), FitError, "mlp is a channel mixer; this place takes a token mixer"),
-        (lambda: create_model("gpt2_micro", mixer="window"), FitError, "window looks at all tokens and cannot be causal"),
+        (
+            lambda: create_model("swin_micro", mixer="mlp"),
+            FitError,
+            "mlp is a channel mixer; this place takes a token mixer",
+        ),
+        (
+            lambda: create_model("gpt2_micro", mixer="window"),
+            FitError,
+            "window looks at all tokens and cannot be causal",
+        ),
         (lambda: build(Spec("mlp"), "ffn"), OptionError, r"mlp needs dim: give it as Spec\('mlp', dim=...\) \(int\)"),
-        (lambda: build(Spec("attention", heads=3), "mixer", dim=8), OptionError, "3 heads do not divide 8 channels; heads"),
+        (
+            lambda: build(Spec("attention", heads=3), "mixer", dim=8),
+            OptionError,
+            "3 heads do not divide 8 channels; heads",
+        ),
         (lambda: Spec.from_yaml("a: ["), OptionError, "not YAML"),
         (lambda: Spec.from_yaml("a: 1"), OptionError, "keys 'anyformer' .version. and 'spec'"),
         (lambda: Spec.from_yaml("anyformer: 99\nspec: {part: mlp}"), OptionError, "upgrade anyformer"),

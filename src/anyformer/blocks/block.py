@@ -108,9 +108,7 @@ class TwoBranch(Block):
 
         x = self.branch(x, self.norm1, mix, self.residual1)
         if self.cross is not None:
-            x = self.branch(
-                x, self.norm_cross, lambda y: self.cross.attend(y, state["cross"]), self.residual_cross
-            )
+            x = self.branch(x, self.norm_cross, lambda y: self.cross.attend(y, state["cross"]), self.residual_cross)
         return (x if self.ffn is None else self.branch(x, self.norm2, self.ffn, self.residual2)), new
 
 

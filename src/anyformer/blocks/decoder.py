@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from anyformer.blocks.model import Model
 from anyformer.blocks.stack import Stack, growing
 from anyformer.blocks.text import TextEmbedding, check_ids
-from anyformer.core import init
 from anyformer.core.build import build
+from anyformer.core.init import Start, chooses_start, linear
 from anyformer.core.segments import Segments
 from anyformer.core.spec import Spec
 from anyformer.core.state import State
@@ -31,11 +31,13 @@ class Decoder(Model):
         head_bias: bias of the head (untied only).
         num_classes: None for a head over the vocabulary; 0 for none.
         drop_path, dropout: as `Isotropic`'s.
+        init: as `Isotropic`'s.
     """
 
     name = "decoder"
     papers = ("causal_generation",)
 
+    @chooses_start
     def __init__(
         self,
         *,
@@ -53,6 +55,7 @@ class Decoder(Model):
         num_classes: int | None = None,
         drop_path: float = 0.0,
         dropout: float = 0.0,
+        init: Start = "published",
     ):
         super().__init__()
         self.vocab_size, self.max_length = vocab_size, max_length
@@ -70,7 +73,7 @@ class Decoder(Model):
         )
         self.norm = build(norm, "norm", dim=dim) if norm is not None else None
         self.headless = num_classes == 0
-        self.head = None if tie or self.headless else init.linear(dim, vocab_size, head_bias)
+        self.head = None if tie or self.headless else linear(dim, vocab_size, head_bias)
 
     @property
     def tied(self) -> dict[str, str]:

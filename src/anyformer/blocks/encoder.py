@@ -12,8 +12,8 @@ from anyformer.blocks.heads import Head
 from anyformer.blocks.model import Model
 from anyformer.blocks.stack import Stack, growing
 from anyformer.blocks.text import TextEmbedding, check_ids
-from anyformer.core import init
 from anyformer.core.build import build
+from anyformer.core.init import Start, chooses_start, linear
 from anyformer.core.segments import Segments
 from anyformer.core.spec import Spec
 
@@ -31,10 +31,12 @@ class Encoder(Model):
         head: e.g. Spec("pooler"), Spec("classifier"); Spec("masked_lm") for scores of every id at every token.
         num_classes: outputs of the head; 0 for pooled features.
         drop_path, dropout: as `Isotropic`'s.
+        init: as `Isotropic`'s.
     """
 
     name = "encoder"
 
+    @chooses_start
     def __init__(
         self,
         *,
@@ -52,6 +54,7 @@ class Encoder(Model):
         num_classes: int = 2,
         drop_path: float = 0.0,
         dropout: float = 0.0,
+        init: Start = "published",
     ):
         super().__init__()
         self.vocab_size, self.max_length = vocab_size, max_length
@@ -117,10 +120,10 @@ class Pooler(Head):
 
     def __init__(self, dim: int, *, num_classes: int = 2, act: Spec = Spec("tanh"), dropout: float = 0.0):
         super().__init__()
-        self.dense = init.linear(dim, dim)
+        self.dense = linear(dim, dim)
         self.act = build(act, "act")
         self.dropout = nn.Dropout(dropout)
-        self.linear = init.linear(dim, num_classes) if num_classes else None
+        self.linear = linear(dim, num_classes) if num_classes else None
 
     def forward(
         self, x: Float[Tensor, "b n c"], segments: Segments | None = None, prefix: int = 0
@@ -140,7 +143,7 @@ class MaskedLM(Head):
 
     def __init__(self, dim: int, *, act: Spec = Spec("gelu"), norm: Spec = Spec("layernorm", eps=1e-12)):
         super().__init__()
-        self.dense = init.linear(dim, dim)
+        self.dense = linear(dim, dim)
         self.act = build(act, "act")
         self.norm = build(norm, "norm", dim=dim)
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from anyformer.blocks.model import Model
 from anyformer.blocks.stack import Stack, growing
 from anyformer.blocks.text import TextEmbedding, check_ids
-from anyformer.core import init
 from anyformer.core.build import build
+from anyformer.core.init import Start, chooses_start, linear
 from anyformer.core.segments import Segments
 from anyformer.core.spec import Spec
 from anyformer.core.state import State
@@ -36,11 +36,13 @@ class EncoderDecoder(Model):
         head_bias: a bias of the head.
         start, end: ids that begin and end a target.
         drop_path, dropout: as `Isotropic`'s.
+        init: as `Isotropic`'s.
     """
 
     name = "encoder_decoder"
     papers = ("transformer",)
 
+    @chooses_start
     def __init__(
         self,
         *,
@@ -61,6 +63,7 @@ class EncoderDecoder(Model):
         end: int = 2,
         drop_path: float = 0.0,
         dropout: float = 0.0,
+        init: Start = "published",
     ):
         super().__init__()
         self.vocab_size, self.max_length = vocab_size, max_length
@@ -76,7 +79,7 @@ class EncoderDecoder(Model):
         self.encoder_norm = build(encoder_norm, "norm", dim=dim) if encoder_norm is not None else None
         self.decoder_norm = build(decoder_norm, "norm", dim=dim) if decoder_norm is not None else None
         self.dim = dim
-        self.head = None if tie or not vocab_size else init.linear(dim, vocab_size, bias=False)
+        self.head = None if tie or not vocab_size else linear(dim, vocab_size, bias=False)
         self.head_bias = nn.Parameter(torch.zeros(vocab_size)) if head_bias and vocab_size else None
 
     @property
@@ -142,9 +145,7 @@ class EncoderDecoder(Model):
     def init_state(self, source: Int[Tensor, "b m"], source_segments: Segments | None = None) -> State:
         """The state before the first target token: what the decoder remembers of the source."""
         memory = self.encode(source, source_segments)
-        blocks = self.decoder.init_state(
-            len(source), like=memory, memory=memory, memory_segments=source_segments
-        )
+        blocks = self.decoder.init_state(len(source), like=memory, memory=memory, memory_segments=source_segments)
         return {"seen": torch.zeros(len(source), dtype=torch.long, device=source.device), "blocks": blocks}
 
     def extend_tokens(self, ids: Int[Tensor, "b n"], state: State) -> tuple[Float[Tensor, "b n c"], State]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from anyformer.blocks.model import ImageModel, channels_first, sides
 from anyformer.blocks.stack import Stack, growing
 from anyformer.core.build import build
-from anyformer.core.init import trunc_normal
+from anyformer.core.init import Start, chooses_start, trunc_normal
 from anyformer.core.spec import Spec
 
 
@@ -36,11 +36,13 @@ class Isotropic(ImageModel):
         num_classes: outputs of the head; 0 for pooled features.
         drop_path: stochastic depth of the last block; earlier ones less.
         dropout: share of values dropped in training, after positions and in every branch.
+        init: how weights start: "published" (deviation 0.02) or "fan_in" (inputs^-0.5), for narrow models.
     """
 
     name = "isotropic"
     papers = ("vit",)
 
+    @chooses_start
     def __init__(
         self,
         *,
@@ -58,6 +60,7 @@ class Isotropic(ImageModel):
         num_classes: int = 1000,
         drop_path: float = 0.0,
         dropout: float = 0.0,
+        init: Start = "published",
     ):
         super().__init__()
         self.image_size, self.in_channels = sides(image_size), in_channels
@@ -65,9 +68,11 @@ class Isotropic(ImageModel):
         self.grid = self.embed.grid(self.image_size)
         self.head = build(head, "head", dim=dim, num_classes=num_classes)
         self.num_prefix = self.head.prefix + registers
-        self.prefix = nn.Parameter(trunc_normal(torch.empty(self.num_prefix, dim))) if self.num_prefix else None
+        self.prefix = nn.Parameter(trunc_normal(torch.empty(self.num_prefix, dim), 0.02)) if self.num_prefix else None
         self.position = (
-            build(position, "position", dim=dim, grid=self.grid, prefix=self.num_prefix) if position is not None else None
+            build(position, "position", dim=dim, grid=self.grid, prefix=self.num_prefix)
+            if position is not None
+            else None
         )
         self.dropout = nn.Dropout(dropout)
         self.first_norm = build(first_norm, "norm", dim=dim) if first_norm is not None else None

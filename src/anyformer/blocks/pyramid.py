@@ -13,7 +13,7 @@ from anyformer.blocks.model import ImageModel, channels_first, sides
 from anyformer.blocks.stack import Stack, growing
 from anyformer.core.build import build
 from anyformer.core.errors import OptionError
-from anyformer.core.init import trunc_normal
+from anyformer.core.init import Start, chooses_start, trunc_normal
 from anyformer.core.part import Part
 from anyformer.core.spec import Spec, as_spec
 
@@ -62,8 +62,10 @@ class Stage(Part):
             grid = self.downsample.grid(grid)
         self.grid = tuple(grid)
         self.num_prefix = prefix
-        self.prefix = nn.Parameter(trunc_normal(torch.empty(prefix, dim))) if prefix else None
-        self.position = build(position, "position", dim=dim, grid=self.grid, prefix=prefix) if position is not None else None
+        self.prefix = nn.Parameter(trunc_normal(torch.empty(prefix, dim), 0.02)) if prefix else None
+        self.position = (
+            build(position, "position", dim=dim, grid=self.grid, prefix=prefix) if position is not None else None
+        )
         inner = (prefix + math.prod(self.grid),) if prefix else self.grid
         self.blocks = Stack(
             block, depth, dim=dim, grid=inner, drop_path=drop_path, first=first, layers=layers, dropout=dropout
@@ -87,7 +89,7 @@ class Stage(Part):
 
 
 class Pyramid(ImageModel):
-    """Embed, stages, norm, head. Images `(b, in_channels, *size)` to logits `(b, num_classes)`; `features`: every stage.
+    """Embed, stages, norm, head. Images `(b, in_channels, *size)` to logits `(b, num_classes)`.
 
     Args:
         stages: Spec("stage", dim=..., depth=..., block=..., downsample=...) for each stage.
@@ -95,11 +97,13 @@ class Pyramid(ImageModel):
         norm: norm of the last stage's output.
         head: e.g. Spec("classifier").
         image_size, in_channels, num_classes, drop_path, dropout: as `Isotropic`'s.
+        init: as `Isotropic`'s.
     """
 
     name = "pyramid"
     papers = ("pvt", "swin")
 
+    @chooses_start
     def __init__(
         self,
         *,
@@ -112,6 +116,7 @@ class Pyramid(ImageModel):
         num_classes: int = 1000,
         drop_path: float = 0.0,
         dropout: float = 0.0,
+        init: Start = "published",
     ):
         super().__init__()
         self.image_size, self.in_channels = sides(image_size), in_channels

@@ -37,7 +37,9 @@ class Stack(nn.Module):
     ):
         blocks = (block,) if isinstance(block, Spec | str | nn.Module) else tuple(block)
         if depth < 0 or not blocks:
-            raise OptionError(f"a stack has a depth of 0 or more and at least one block; given depth={depth}, {blocks}.")
+            raise OptionError(
+                f"a stack has a depth of 0 or more and at least one block; given depth={depth}, {blocks}."
+            )
         rates = tuple(drop_path) or (0.0,) * depth
         super().__init__()
         layers = depth if layers is None else layers
@@ -69,7 +71,9 @@ class Stack(nn.Module):
         depth = len(self)
         chosen = [i + depth if i < 0 else i for i in layers]
         if any(not 0 <= i < depth for i in chosen):
-            raise OptionError(f"layers lie between {-depth} and {depth - 1} (there are {depth} blocks); given {layers}.")
+            raise OptionError(
+                f"layers lie between {-depth} and {depth - 1} (there are {depth} blocks); given {layers}."
+            )
         found = {}
         for i, block in enumerate(self):
             x = block(x, *args)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -11,8 +12,8 @@ from torch import Tensor, nn
 from anyformer.blocks.model import ImageModel, channels_first, sides
 from anyformer.blocks.pyramid import Pyramid
 from anyformer.blocks.stack import Stack
-from anyformer.core import init
 from anyformer.core.errors import OptionError
+from anyformer.core.init import Start, chooses_start, linear
 from anyformer.core.spec import Spec
 
 
@@ -28,10 +29,12 @@ class UShape(ImageModel):
         embed: from image to the first stage's tokens.
         up_depth: blocks of each stage on the way up (None: as many as on the way down).
         image_size, in_channels, num_classes, drop_path, dropout: as `Isotropic`'s.
+        init: as `Isotropic`'s.
     """
 
     name = "ushape"
 
+    @chooses_start
     def __init__(
         self,
         *,
@@ -43,6 +46,7 @@ class UShape(ImageModel):
         num_classes: int = 2,
         drop_path: float = 0.0,
         dropout: float = 0.0,
+        init: Start = "published",
     ):
         super().__init__()
         if num_classes < 1:
@@ -59,12 +63,11 @@ class UShape(ImageModel):
             num_classes=0,
             drop_path=drop_path,
             dropout=dropout,
+            init=init,
         )
         levels = list(self.down.stages)
-        self.expand = nn.ModuleList(
-            init.linear(deep.dim, above.dim * 2**rank) for above, deep in zip(levels[:-1], levels[1:], strict=True)
-        )
-        self.join = nn.ModuleList(init.linear(2 * level.dim, level.dim) for level in levels[:-1])
+        self.expand = nn.ModuleList(linear(deep.dim, above.dim * 2**rank) for above, deep in pairwise(levels))
+        self.join = nn.ModuleList(linear(2 * level.dim, level.dim) for level in levels[:-1])
         self.up = nn.ModuleList(
             Stack(
                 spec.options["block"],
@@ -75,7 +78,7 @@ class UShape(ImageModel):
             )
             for spec, level in zip(list(stages)[:-1], levels[:-1], strict=True)
         )
-        self.head = init.linear(levels[0].dim, num_classes)
+        self.head = linear(levels[0].dim, num_classes)
 
     def tokens(self, images: Float[Tensor, "b i *size"]) -> Float[Tensor, "b *grid c"]:
         """Tokens of the finest grid after the way up."""

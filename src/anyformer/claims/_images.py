@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from anyformer.core.init import Start
 from anyformer.core.spec import Spec
 from anyformer.data.digits import MEAN, STD, digits
 from anyformer.data.transforms import Augment
@@ -36,10 +37,18 @@ def digits_at(side: int, seed: int = 0, train_images: int | None = None) -> dict
     return parts
 
 
-def fit(model: Spec | str, task: ImageClassification, seed: int, epochs: int, **options: Any) -> nn.Module:
-    """A model of this Spec or name, built for the task and trained from this seed."""
+def fit(
+    model: Spec | str,
+    task: ImageClassification,
+    seed: int,
+    epochs: int,
+    *,
+    init: Start = "fan_in",
+    **options: Any,
+) -> nn.Module:
+    """A model of this Spec or name, built for the task and trained from this seed; `init` as the model's option."""
     torch.manual_seed(seed)
-    module = create_model(model, **task.model_options())
+    module = create_model(model, init=init, **task.model_options())
     settings = {"learning_rate": 2e-3, "evaluations": 1, **options}
     train(module, task, TrainConfig(budget=f"{epochs}epochs", seed=seed, device="cpu", **settings), progress=False)
     return module.eval()

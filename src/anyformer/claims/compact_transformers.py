@@ -30,5 +30,5 @@ def measure(seed: int) -> dict[str, float]:
     for name, embed in EMBEDS.items():
         pool = "class" if name == "vit_lite" else "sequence"
         spec = compact(64, 4, 4, embed, ratio=1.0, pool=pool, position=POSITIONS[""])
-        found[name] = accuracy(fit(spec, task, seed, epochs=100, batch_size=50), task)
+        found[name] = accuracy(fit(spec, task, seed, epochs=60, init="published", batch_size=50), task)
     return {"cct_gain": found["cct"] - found["vit_lite"], "pooling_gain": found["cvt"] - found["vit_lite"], **found}

@@ -29,9 +29,7 @@ def measure(seed: int) -> dict[str, float]:
         "mixer": scale_to(model_spec("mixer_micro"), parameters, **OPTIONS),
         "pointwise": convmixer.replace("block.mixer.kernel", 1).replace("block.mixer.std", 3**-0.5),
     }
-    found = {
-        name: accuracy(lambda spec=spec: create_model(spec), seed, steps=STEPS) for name, spec in specs.items()
-    }
+    found = {name: accuracy(lambda spec=spec: create_model(spec), seed, steps=STEPS) for name, spec in specs.items()}
     return found | {
         "convmixer_minus_mixer": found["convmixer"] - found["mixer"],
         "lost_without_spatial_mixing": found["convmixer"] - found["pointwise"],

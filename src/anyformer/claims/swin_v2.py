@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from anyformer.claims._images import accuracy, digits_at, fit, images_task
+from anyformer.core.init import starting
 from anyformer.core.spec import Spec
 from anyformer.lab.claim import Claim, Expect
 from anyformer.models import create_model
@@ -69,7 +70,8 @@ def branch_growth(block: str, seed: int) -> float:
     from anyformer.core.build import build
 
     torch.manual_seed(seed)
-    module = build(Spec(block, mixer=Spec("attention", heads=2)), "block", dim=16, grid=(8,)).eval()
+    with starting("fan_in"):  # branches as large as trained ones
+        module = build(Spec(block, mixer=Spec("attention", heads=2)), "block", dim=16, grid=(8,)).eval()
     x = torch.randn(4, 8, 16)
     with torch.no_grad():
         y = module.norm1(module.mixer(x)) if block == "respostnorm" else module.mixer(module.norm1(x))

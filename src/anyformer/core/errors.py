@@ -74,6 +74,4 @@ def require(module: str, extra: str):
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise MissingExtra(
-            f"this needs {module}, which is not installed: pip install 'anyformer[{extra}]'"
-        ) from error
+        raise MissingExtra(f"this needs {module}, which is not installed: pip install 'anyformer[{extra}]'") from error

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from anyformer.core.errors import BudgetError, OptionError
+from anyformer.core.registry import part_entry
 from anyformer.core.spec import Spec
 
 WIDTHS = ("dim", "hidden", "rank")
@@ -17,7 +18,8 @@ def scale_to(spec: Spec, parameters: int, **options: Any) -> Spec:
     """The same architecture at other widths, with `parameters` parameters within 3 %.
 
     Every width is multiplied by one factor; heads shrink or grow with it, so that a head keeps about its channels;
-    depths, windows, patches and ratios stay. Last, channel mixers' hidden widths make up what rounding leaves.
+    depths, windows, patches and ratios stay. Last, channel mixers' hidden widths make up what rounding leaves. Weights
+    of the result start scaled to their inputs (`init="fan_in"`), as the published deviation is for published widths.
 
     Args:
         spec: a model's spec.
@@ -29,6 +31,8 @@ def scale_to(spec: Spec, parameters: int, **options: Any) -> Spec:
     """
     if options:
         spec = spec.set(**options)
+    if "init" in part_entry(spec.name)["options"]:
+        spec = spec.set(init="fan_in")
     if parameters < 1:
         raise BudgetError(f"a size is a number of parameters above zero; given {parameters}.")
     low, high = 1e-3, 1.0

@@ -146,7 +146,9 @@ def carry(old: Spec, new: Spec) -> Spec:
     if old.name == new.name:
         return Spec(new.name, **{**old.options, **new.options})
     known = part_entry(new.name)["options"]
-    kept = {k: v for k, v in old.options.items() if k in known and k not in new.options and _similar(v, known[k]["type"])}
+    kept = {
+        k: v for k, v in old.options.items() if k in known and k not in new.options and _similar(v, known[k]["type"])
+    }
     return Spec(new.name, **{**kept, **new.options})
 
 
@@ -163,7 +165,7 @@ def _restore(name: str, options: dict[str, Any]) -> Spec:
 
 
 def _freeze(value: Any, at: str) -> Any:
-    if isinstance(value, Spec) or isinstance(value, _SCALARS):
+    if isinstance(value, (Spec, *_SCALARS)):
         return value
     if isinstance(value, Mapping):
         return Spec.from_dict(value) if "part" in value else {str(k): _freeze(v, at) for k, v in value.items()}

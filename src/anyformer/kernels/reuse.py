@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def inference_on_cpu(x: Tensor) -> bool:
-    """Whether plain float tensors are being computed on a CPU with nothing recorded: no gradient, no graph, no autocast."""
+    """Whether plain tensors are being computed on a CPU with nothing recorded: no gradient, graph or autocast."""
     return (
         not torch.compiler.is_compiling()
         and type(x) is Tensor

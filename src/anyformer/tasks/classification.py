@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -169,7 +170,13 @@ class ImageClassification(Task):
 
     def facts(self) -> dict[str, Any]:
         sizes = {split: self.size(split) for split in self.parts}
-        return {"task": self.name, "sizes": sizes, "classes": list(self.classes), "shape": list(self.shape)}
+        return {
+            "task": self.name,
+            "sizes": sizes,
+            "classes": list(self.classes),
+            "shape": list(self.shape),
+            "augment": dataclasses.asdict(self.augment),
+        }
 
 
 class Digits(ImageClassification):

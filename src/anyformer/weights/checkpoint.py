@@ -1,4 +1,4 @@
-"""Saving a model to a folder and reading it back: its spec as YAML, its weights as safetensors. No code is unpickled."""
+"""Saving a model to a folder and reading it back: spec as YAML, weights as safetensors. No code is unpickled."""
 
 from __future__ import annotations
 
@@ -82,7 +82,9 @@ def from_pretrained(name: str | Path, *, partial: bool = False, **options: Any) 
     spec = with_options(Spec.from_yaml(metadata["anyformer"]), options)
     model = build(spec, "model")
     model.built_from = spec
-    card = dict(line.split(": ", 1) for line in metadata["anyformer"].splitlines() if line.startswith(("family", "variant")))
+    card = dict(
+        line.split(": ", 1) for line in metadata["anyformer"].splitlines() if line.startswith(("family", "variant"))
+    )
     model.family, model.variant = card.get("family"), card.get("variant")
     model.load_report = fill_state(model, state, [], partial=partial, what=f"weights of the model in {name}")
     return model.eval()
@@ -138,6 +140,5 @@ def _download(repository: str, file: str) -> Path:
         return Path(hf_hub_download(repository, file))
     except Exception as error:  # the hub's client raises many kinds: all mean that the file is not to be had
         raise UnknownName(
-            f"{repository} is no folder here, and the hub did not give {repository}/{file} "
-            f"({_line(error)})."
+            f"{repository} is no folder here, and the hub did not give {repository}/{file} ({_line(error)})."
         ) from error

@@ -46,9 +46,7 @@ def sources(family: str) -> dict[str, Table | Callable[[nn.Module], Table]]:
     return module.SOURCES
 
 
-def load_reference(
-    model: nn.Module, state_dict: Mapping[str, Tensor], source: str, *, partial: bool = False
-) -> Report:
+def load_reference(model: nn.Module, state_dict: Mapping[str, Tensor], source: str, *, partial: bool = False) -> Report:
     """Fill a model from a state under another codebase's names.
 
     Args:
@@ -74,12 +72,12 @@ def load_reference(
             raise CheckpointError(f"{family} has no names of {source!r}; {suggest(source, [*tables, 'anyformer'])}")
         names = tables[source]
         ours, left = translate(names if isinstance(names, Table) else names(model), state_dict)
-    return fill_state(model, ours, left, partial=partial, what=f"{source} weights for {getattr(model, 'variant', family)}")
+    return fill_state(
+        model, ours, left, partial=partial, what=f"{source} weights for {getattr(model, 'variant', family)}"
+    )
 
 
-def fill_state(
-    model: nn.Module, state: Mapping[str, Tensor], left: list[str], *, partial: bool, what: str
-) -> Report:
+def fill_state(model: nn.Module, state: Mapping[str, Tensor], left: list[str], *, partial: bool, what: str) -> Report:
     """Copy a state under our names into a model; `left` are names that were not understood."""
     wanted = model.state_dict()
     tied = getattr(model, "tied", {})

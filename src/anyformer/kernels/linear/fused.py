@@ -19,7 +19,7 @@ LEAST = 64
 
 
 def linear_act(
-    x: Float[Tensor, "*b i"], weight: Float[Tensor, "o i"], bias: Float[Tensor, "o"] | None, act: str
+    x: Float[Tensor, "*b i"], weight: Float[Tensor, "o i"], bias: Float[Tensor, o] | None, act: str
 ) -> Float[Tensor, "*b o"]:
     """A linear layer and an activation ("gelu", "gelu_tanh", "relu", "silu"); equal to `linear_act_plain`."""
     if inference_on_cpu(x) and x.dtype == weight.dtype == torch.float32 and x.numel() >= LEAST * x.shape[-1]:

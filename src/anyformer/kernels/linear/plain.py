@@ -16,7 +16,7 @@ ACTIVATIONS = {
 
 
 def linear_act_plain(
-    x: Float[Tensor, "*b i"], weight: Float[Tensor, "o i"], bias: Float[Tensor, "o"] | None, act: str
+    x: Float[Tensor, "*b i"], weight: Float[Tensor, "o i"], bias: Float[Tensor, o] | None, act: str
 ) -> Float[Tensor, "*b o"]:
     """A linear layer and then an activation."""
     return ACTIVATIONS[act](F.linear(x, weight, bias))

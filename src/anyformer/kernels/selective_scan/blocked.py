@@ -84,7 +84,9 @@ class _Scan:
         self.D, self.bias = (
             None if v is None else v.to(self.wide).unflatten(0, (self.groups, -1)) for v in (D, delta_bias)
         )
-        rows, self.steps = block_size(self.channels, self.states)
+        steps = block_size(self.channels, self.states)[1]
+        self.steps = max(1, min(steps, self.length))
+        rows = max(1, BLOCK // (self.steps * max(1, self.channels * self.states)))  # a short sequence leaves room
         self.rows = [slice(r, min(r + rows, self.batch)) for r in range(0, self.batch, rows)]
         self.times = [slice(t, min(t + self.steps, self.length)) for t in range(0, self.length, self.steps)]
 

@@ -62,9 +62,7 @@ class SpatialReductionAttention(TokenMixer):
         self.kv = init.linear(dim, 2 * dim, bias)
         self.reduce = self.norm = None
         if reduction > 1:
-            self.reduce = StridedConv(
-                dim, dim, kernel=reduction, stride=reduction, rank=len(grid), what=self.name
-            )
+            self.reduce = StridedConv(dim, dim, kernel=reduction, stride=reduction, rank=len(grid), what=self.name)
             self.norm = build(norm, "norm", dim=dim)
         self.scoring = build(scoring, "scoring", heads=heads)
         self.out = init.linear(dim, dim)

@@ -37,9 +37,7 @@ class TokenMLP(TokenMixer):
     fixed_grid = True
     tiny = {"grid": (4, 4)}
 
-    def __init__(
-        self, dim: int, *, grid: Sequence[int | None], ratio: float = 0.5, mlp: Spec = Spec("mlp")
-    ):
+    def __init__(self, dim: int, *, grid: Sequence[int | None], ratio: float = 0.5, mlp: Spec = Spec("mlp")):
         super().__init__()
         self.grid = known_grid(self.name, grid)
         self.mlp = build(mlp, "ffn", dim=math.prod(self.grid), hidden=int(dim * ratio))

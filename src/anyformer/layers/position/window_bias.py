@@ -61,7 +61,7 @@ class RelativeTable(WindowBias):
     def __init__(self, heads: int, window: Sequence[int]):
         super().__init__(window)
         rows = math.prod(2 * w - 1 for w in self.window)
-        self.table = nn.Parameter(trunc_normal(torch.empty(rows, heads)))
+        self.table = nn.Parameter(trunc_normal(torch.empty(rows, heads), 0.02))
 
     def rows(self) -> Tensor:
         return self.table

@@ -65,5 +65,5 @@ VARIANTS |= {
     "minilm_l6_h384": bert(384, 6, 12),
     "minilm_l12_h384": bert(384, 12, 12),
     # Ours, for bytes and for tests.
-    "bert_micro": bert(64, 3, 4, ratio=2.0, vocab_size=256, max_length=128, dropout=0.0, eps=1e-5),
+    "bert_micro": bert(64, 3, 4, ratio=2.0, vocab_size=256, max_length=128, dropout=0.0, eps=1e-5).set(init="fan_in"),
 }

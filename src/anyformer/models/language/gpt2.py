@@ -44,5 +44,5 @@ VARIANTS = {
     "gpt2_xl": gpt2(1600, 48, 25),
     "distilgpt2": gpt2(768, 6, 12),
     # Ours, for bytes and for tests.
-    "gpt2_micro": gpt2(64, 2, 4, ratio=2.0, vocab_size=256, max_length=256, dropout=0.0),
+    "gpt2_micro": gpt2(64, 2, 4, ratio=2.0, vocab_size=256, max_length=256, dropout=0.0).set(init="fan_in"),
 }

@@ -48,9 +48,7 @@ def llama3(dim: int, depth: int, heads: int, hidden: int, *, stretch: float = 1.
     if stretch != 1.0:
         rotation = Spec("rotary_by_parts", base=500000.0, factor=stretch, trained_length=8192)
     length = 8192 if stretch == 1.0 else 131072
-    return llama(
-        dim, depth, heads, hidden, kv_heads=8, vocab_size=V3, max_length=length, rotation=rotation, tie=tie
-    )
+    return llama(dim, depth, heads, hidden, kv_heads=8, vocab_size=V3, max_length=length, rotation=rotation, tie=tie)
 
 
 def code_llama(dim: int, depth: int, heads: int, hidden: int, *, kv_heads: int | None = None, vocab_size: int) -> Spec:
@@ -87,5 +85,5 @@ VARIANTS = {
     "llama3.2_3b": llama3(3072, 28, 24, 8192, stretch=32.0, tie=True),
     "tinyllama_1.1b": llama(2048, 22, 32, 5632, kv_heads=4),
     # Ours, for bytes and for tests.
-    "llama_micro": llama(64, 2, 4, 128, kv_heads=2, vocab_size=256, max_length=256),
+    "llama_micro": llama(64, 2, 4, 128, kv_heads=2, vocab_size=256, max_length=256).set(init="fan_in"),
 }

@@ -31,5 +31,5 @@ VARIANTS = {
     "mamba_1.4b": mamba(2048, 48),
     "mamba_2.8b": mamba(2560, 64),
     # Ours, for bytes and for tests.
-    "mamba_micro": mamba(64, 3, vocab_size=256, max_length=256),
+    "mamba_micro": mamba(64, 3, vocab_size=256, max_length=256).set(init="fan_in"),
 }

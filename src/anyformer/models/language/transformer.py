@@ -50,5 +50,5 @@ VARIANTS = {
     "transformer_big": transformer(1024, 6, 16, 4096, dropout=0.3),
     "marian_base": marian(58101),
     # Ours, for bytes (three ids before them: padding, start, end) and for tests.
-    "transformer_micro": transformer(48, 2, 4, 96, vocab_size=259, max_length=128, dropout=0.0),
+    "transformer_micro": transformer(48, 2, 4, 96, vocab_size=259, max_length=128, dropout=0.0).set(init="fan_in"),
 }

@@ -91,4 +91,4 @@ VARIANTS["cct_micro"] = compact(
     pool="sequence",
     position=POSITIONS[""],
     image_size=8,
-)
+).set(init="fan_in")

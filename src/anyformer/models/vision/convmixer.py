@@ -10,9 +10,7 @@ from anyformer.core.spec import Spec
 PAPERS = ("convmixer",)
 
 
-def convmixer(
-    dim: int, depth: int, *, kernel: int, patch: int, act: str = "gelu", image_size: int = 224
-) -> Spec:
+def convmixer(dim: int, depth: int, *, kernel: int, patch: int, act: str = "gelu", image_size: int = 224) -> Spec:
     """A ConvMixer with filters of kernel x kernel patches."""
     activation = Spec(act)
     # The filters start with the variance of torch's own convolutions, as the authors' do.
@@ -33,5 +31,5 @@ VARIANTS = {
     "convmixer_768_32": convmixer(768, 32, kernel=7, patch=7, act="relu"),
     "convmixer_1024_20": convmixer(1024, 20, kernel=9, patch=14),
     # Ours, for images of 8 to 32 pixels and for tests.
-    "convmixer_micro": convmixer(96, 6, kernel=5, patch=2, image_size=8),
+    "convmixer_micro": convmixer(96, 6, kernel=5, patch=2, image_size=8).set(init="fan_in"),
 }

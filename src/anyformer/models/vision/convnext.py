@@ -94,7 +94,7 @@ VARIANTS = {
         ratio=3.0,
         embed=Spec("patch", size=1, norm=Spec("layernorm", eps=1e-6)),
         image_size=8,
-    ),
+    ).set(init="fan_in"),
 }
 VARIANTS["convnext_large_mlp"] = VARIANTS["convnext_large"].set(
     head=Spec("mlp_classifier", ratio=1.0, norm=Spec("layernorm", eps=1e-6), act=Spec("gelu"), hidden_norm=None)

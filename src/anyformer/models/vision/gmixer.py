@@ -30,5 +30,5 @@ VARIANTS = {
     "gmixer_12": gmixer(384, 12, 16),
     "gmixer_24": gmixer(384, 24, 16),
     # Ours, for images of 8 to 32 pixels and for tests.
-    "gmixer_micro": gmixer(64, 4, 2, channels=1.5, image_size=8),
+    "gmixer_micro": gmixer(64, 4, 2, channels=1.5, image_size=8).set(init="fan_in"),
 }

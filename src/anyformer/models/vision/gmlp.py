@@ -33,6 +33,6 @@ VARIANTS = {
     "gmlp_s16": gmlp(256),
     "gmlp_b16": gmlp(512),
     # Ours, for images of 8 to 32 pixels and for tests, without and with tiny attention.
-    "gmlp_micro": gmlp(64, depth=4, patch=2, ratio=4.0, image_size=8),
-    "amlp_micro": gmlp(64, depth=4, patch=2, ratio=4.0, attention=16, image_size=8),
+    "gmlp_micro": gmlp(64, depth=4, patch=2, ratio=4.0, image_size=8).set(init="fan_in"),
+    "amlp_micro": gmlp(64, depth=4, patch=2, ratio=4.0, attention=16, image_size=8).set(init="fan_in"),
 }

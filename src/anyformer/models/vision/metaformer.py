@@ -55,5 +55,5 @@ VARIANTS = {
     # Ours, for images of 8 to 32 pixels and for tests; LayerScale starts at 1, as the net is shallow.
     "poolformer_micro": poolformer(
         (32, 64), (2, 2), scale=1.0, embed=Spec("patch", size=3, stride=1, padding=1), ratio=3.0, image_size=8
-    ),
+    ).set(init="fan_in"),
 }

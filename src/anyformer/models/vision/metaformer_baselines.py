@@ -83,9 +83,7 @@ VARIANTS = {
     for size, (dims, depths) in PLAIN_SIZES.items()
 }
 for _size, (_dims, _depths) in STRONG_SIZES.items():
-    VARIANTS[f"convformer_{_size}"] = metaformer(
-        _dims, _depths, (CONVOLUTION,) * 4, norm="layernorm", head=MLP_HEAD
-    )
+    VARIANTS[f"convformer_{_size}"] = metaformer(_dims, _depths, (CONVOLUTION,) * 4, norm="layernorm", head=MLP_HEAD)
     VARIANTS[f"caformer_{_size}"] = metaformer(
         _dims,
         _depths,
@@ -107,7 +105,7 @@ VARIANTS |= {
         scaled=1,
         ratio=ratio,
         image_size=8,
-    )
+    ).set(init="fan_in")
     for name, mixers, norm, ratio in (
         ("identityformer", (IDENTITY, IDENTITY), "groupnorm1", 3.0),
         ("randformer", (IDENTITY, RANDOM), "groupnorm1", 3.0),

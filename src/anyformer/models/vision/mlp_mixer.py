@@ -45,4 +45,4 @@ VARIANTS = {
     for patch in patches
 }
 # Ours, for images of 8 to 32 pixels and for tests.
-VARIANTS["mixer_micro"] = mixer(64, 4, 2, tokens=1.0, channels=2.0, image_size=8)
+VARIANTS["mixer_micro"] = mixer(64, 4, 2, tokens=1.0, channels=2.0, image_size=8).set(init="fan_in")

@@ -227,4 +227,4 @@ VARIANTS |= {
 }
 
 # Ours, for images of 8 to 32 pixels and for tests.
-VARIANTS["vit_micro"] = vit(64, 4, 4, 2, ratio=2.0, head="mean", image_size=8, num_classes=1000)
+VARIANTS["vit_micro"] = vit(64, 4, 4, 2, ratio=2.0, head="mean", image_size=8, num_classes=1000).set(init="fan_in")

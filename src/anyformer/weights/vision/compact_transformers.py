@@ -43,7 +43,7 @@ _SIZE = {name: "224" if "7x2" in name else "32" for name in VARIANTS if name != 
 def _theirs(ours: str) -> str:
     """`cct_7_3x1_sine` is `cct_7_3x1_32_sine`."""
     stem = ours.removesuffix("_sine")
-    return f"{_LITE.get(stem, stem)}_{_SIZE[ours]}{ours[len(stem):]}"
+    return f"{_LITE.get(stem, stem)}_{_SIZE[ours]}{ours[len(stem) :]}"
 
 
 NAMES = {

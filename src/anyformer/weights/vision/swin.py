@@ -71,10 +71,7 @@ NAMES = {
             f"swin_{size}_patch4_window7_224.ms_in22k": (f"swin_{size}", IN22K)
             for size in ("tiny", "small", "base", "large")
         },
-        **{
-            f"swin_{size}_patch4_window12_384.ms_in22k": (f"swin_{size}_384", IN22K)
-            for size in ("base", "large")
-        },
+        **{f"swin_{size}_patch4_window12_384.ms_in22k": (f"swin_{size}_384", IN22K) for size in ("base", "large")},
         "swin_s3_tiny_224": "swin_s3_tiny",
         "swin_s3_small_224": "swin_s3_small",
         "swin_s3_base_224": "swin_s3_base",

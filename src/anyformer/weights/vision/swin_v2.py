@@ -71,11 +71,7 @@ NAMES = {
         for name, ours in PUBLISHED.items()
     }
     | {f"swinv2_cr_{name}": f"swinv2_cr_{name}" for name in CR_NAMES},
-    "transformers": {
-        "microsoft/swinv2-"
-        + name.replace("_", "-"): ours
-        for name, ours in PUBLISHED.items()
-    },
+    "transformers": {"microsoft/swinv2-" + name.replace("_", "-"): ours for name, ours in PUBLISHED.items()},
     "official": {f"swinv2_{name}": ours for name, ours in PUBLISHED.items()}
     | {
         "simmim_pretrain__swinv2_base__img192_window12__800ep": ("swinv2_base_window12", {"num_classes": 0}),

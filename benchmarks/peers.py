@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -57,28 +58,34 @@ class Case:
 
 
 @cache
-def import_timm():
-    """timm, with empty shells for torchvision's compiled operators, which have no build for a CPU torch."""
-    shells = torch.library.Library("torchvision", "FRAGMENT")
+def shells() -> torch.library.Library:
+    """Empty shells for torchvision's compiled operators, which have no build for a CPU torch; peers import them.
+
+    A library's operators live as long as the library does, so it is kept.
+    """
+    library = torch.library.Library("torchvision", "FRAGMENT")
     for name in ("nms", "qnms"):
         # a torchvision that fits brings its own
         with contextlib.suppress(RuntimeError):
-            shells.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    timm = require("timm", "peers")
-    timm._anyformer_shells = shells  # a library's operators live as long as the library does
-    return timm
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    return library
+
+
+def peer(name: str) -> Any:
+    """timm or transformers."""
+    shells()
+    return require(name, "peers")
 
 
 def image_case(name: str, batch: int) -> Case:
-    timm = import_timm()
-    theirs = timm.create_model(name).eval()
+    theirs = peer("timm").create_model(name).eval()
     ours = create_model(f"timm:{name}").eval()
     x = torch.randn(batch, 3, *ours.image_size)
     return Case(name, "timm", lambda: ours(x), lambda: theirs(x))
 
 
 def hub_image_case(name: str, batch: int) -> Case:
-    transformers = require("transformers", "peers")
+    transformers = peer("transformers")
     configs = {"pvt_tiny": ("PvtConfig", "PvtForImageClassification")}
     config, cls = (getattr(transformers, n) for n in configs[name])
     theirs = cls(config()).eval()
@@ -88,7 +95,7 @@ def hub_image_case(name: str, batch: int) -> Case:
 
 
 def mamba_case(length: int) -> Case:
-    transformers = require("transformers", "peers")
+    transformers = peer("transformers")
     theirs = transformers.MambaModel(transformers.MambaConfig()).eval()
     ours = create_model("mamba_130m").eval()
     ids = torch.randint(0, 50000, (1, length))
@@ -96,7 +103,7 @@ def mamba_case(length: int) -> Case:
 
 
 def language_case(name: str, length: int) -> Case:
-    transformers = require("transformers", "peers")
+    transformers = peer("transformers")
     configs = {"gpt2": ("GPT2Config", "GPT2Model"), "bert_base_uncased": ("BertConfig", "BertModel")}
     config, cls = (getattr(transformers, n) for n in configs[name])
     theirs = cls(config()).eval()
@@ -106,7 +113,7 @@ def language_case(name: str, length: int) -> Case:
 
 
 def generation_case(new_tokens: int) -> Case:
-    transformers = require("transformers", "peers")
+    transformers = peer("transformers")
     theirs = transformers.GPT2LMHeadModel(transformers.GPT2Config()).eval()
     ours = create_model("gpt2").eval()
     ids = torch.randint(0, 50000, (1, 16))

@@ -13,6 +13,7 @@ from anyformer.core.build import build
 from anyformer.core.segments import Segments
 from anyformer.core.spec import Spec
 from anyformer.core.state import State
+from anyformer.layers.feedforward.mlp import activated
 
 
 class ConvMixerBlock(Block):
@@ -60,7 +61,7 @@ class ConvMixerBlock(Block):
 
     def forward(self, x: Float[Tensor, "b *grid c"], segments: Segments | None = None) -> Float[Tensor, "b *grid c"]:
         x = self.residual(x, self.norm1(self.act1(self.mixer(x, segments))))
-        return self.norm2(self.act2(self.linear(x)))
+        return self.norm2(activated(self.linear, self.act2, x))
 
     def init_state(self, batch: int, *, like: Tensor, memory: Tensor | None = None, memory_segments=None) -> State:
         return {"mixer": self.mixer.init_state(batch, like=like)}
@@ -68,4 +69,4 @@ class ConvMixerBlock(Block):
     def extend(self, x: Float[Tensor, "b n c"], state: State) -> tuple[Tensor, State]:
         y, mixed = self.mixer.extend(x, state["mixer"])
         x = self.residual(x, self.norm1(self.act1(y)))
-        return self.norm2(self.act2(self.linear(x))), {"mixer": mixed}
+        return self.norm2(activated(self.linear, self.act2, x)), {"mixer": mixed}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -65,7 +66,7 @@ class UShape(ImageModel):
             dropout=dropout,
             init=init,
         )
-        levels = list(self.down.stages)
+        levels: list[Any] = list(self.down.stages)
         self.expand = nn.ModuleList(linear(deep.dim, above.dim * 2**rank) for above, deep in pairwise(levels))
         self.join = nn.ModuleList(linear(2 * level.dim, level.dim) for level in levels[:-1])
         self.up = nn.ModuleList(

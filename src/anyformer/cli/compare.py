@@ -27,8 +27,8 @@ The same command goes on with a comparison that was interrupted, and adds what i
 exit codes: 0 at least one model has a result, 1 none has, 2 a mistake in what was asked for"""
 
 DEMO = (
-    "vit_micro+depth=2",
-    "swin_micro+embed.size=2",
+    "vit_micro",
+    "swin_micro",
     "poolformer_micro",
     "mixer_micro",
     "convmixer_micro",
@@ -37,7 +37,7 @@ DEMO = (
 """Attention, windows, pooling, MLP, convolution, and a state space model that reads from both ends."""
 
 DEMO_SETTING: dict[str, Any] = {
-    "task": "digits", "budget": "500steps", "size": "100k", "seeds": 2, "rates": (1e-3, 3e-3), "batch_size": 32,
+    "task": "digits", "budget": "300steps", "size": "100k", "seeds": 3, "rates": (1e-3, 3e-3), "batch_size": 32,
 }  # fmt: skip
 """So short a training has no use for augmented images."""
 

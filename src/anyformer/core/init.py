@@ -42,12 +42,17 @@ def chooses_start(construct: Callable[..., None]) -> Callable[..., None]:
     return constructed
 
 
+def published() -> bool:
+    """Whether parts start as published, and not scaled to their width."""
+    return _start.get() == "published"
+
+
 def trunc_normal(weight: Tensor, std: float | None = None) -> Tensor:
     """Normal with deviation `std`, cut at two deviations; None: what `starting` says."""
     if weight.is_meta:
         return weight
-    if std is None:
-        std = PUBLISHED if _start.get() == "published" else max(weight[0].numel(), 1) ** -0.5
+    scaled = PUBLISHED if published() else float(max(weight[0].numel(), 1)) ** -0.5
+    std = scaled if std is None else std
     return nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
 
 

@@ -30,7 +30,7 @@ def create_model(name: str | Spec, **options: Any) -> Model:
         OptionError, FitError, SizeError: an option, part or size that does not fit.
 
     >>> from anyformer import create_model
-    >>> model = create_model("swin_micro", num_classes=10, in_channels=1, mixer="pool")
+    >>> model = create_model("swin_micro", num_classes=10, in_channels=1, mixer="pooling")
     """
     from anyformer.core.build import build
 

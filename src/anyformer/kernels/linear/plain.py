@@ -15,8 +15,6 @@ ACTIVATIONS = {
 """Activations by name; the keys are what `linear_act` takes."""
 
 
-def linear_act_plain(
-    x: Float[Tensor, "*b i"], weight: Float[Tensor, "o i"], bias: Float[Tensor, o] | None, act: str
-) -> Float[Tensor, "*b o"]:
+def linear_act_plain(x: Float[Tensor, "*b i"], weight: Tensor, bias: Tensor | None, act: str) -> Float[Tensor, "*b o"]:
     """A linear layer and then an activation."""
     return ACTIVATIONS[act](F.linear(x, weight, bias))

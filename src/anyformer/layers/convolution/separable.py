@@ -13,6 +13,7 @@ from anyformer.core.part import TokenMixer
 from anyformer.core.segments import Segments
 from anyformer.core.spec import Spec
 from anyformer.layers.convolution.depthwise import DepthwiseConv
+from anyformer.layers.feedforward.mlp import activated
 
 
 class SeparableConv(TokenMixer):
@@ -52,4 +53,4 @@ class SeparableConv(TokenMixer):
         self.down = init.linear(hidden, dim, bias)
 
     def forward(self, x: Float[Tensor, "b *grid c"], segments: Segments | None = None) -> Float[Tensor, "b *grid c"]:
-        return self.down(self.depthwise(self.act(self.up(x)), segments))
+        return self.down(self.depthwise(activated(self.up, self.act, x), segments))

@@ -9,13 +9,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anyformer.core.part import Part
+from anyformer.kernels.reuse import inference_on_cpu
 
 
 class Activation(Part):
-    """Acts on each number alone. `fused` is its name in `kernels.linear`, where it has one."""
+    """Acts on each number alone. `fused` is its name, or that of its first step, in `kernels.linear`, if it has one."""
 
     kind = "act"
     fused: str | None = None
+
+    def finish(self, x: Tensor) -> Tensor:
+        """What follows the fused first step; in inference on a CPU it may write over `x`, which is nobody else's."""
+        return x
 
 
 class GELU(Activation):
@@ -55,6 +60,10 @@ class SquaredReLU(Activation):
     """max(x, 0)^2. So et al. 2021 (Primer), arXiv:2109.08668."""
 
     name = "squared_relu"
+    fused = "relu"
+
+    def finish(self, x: Tensor) -> Tensor:
+        return x.square_() if inference_on_cpu(x) else x.square()
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(x).square()
@@ -86,12 +95,18 @@ class StarReLU(Activation):
     """
 
     name = "star_relu"
+    fused = "relu"
     papers = ("metaformer_baselines",)
 
     def __init__(self):
         super().__init__()
         self.scale = nn.Parameter(torch.tensor([0.8944]))
         self.bias = nn.Parameter(torch.tensor([-0.4472]))
+
+    def finish(self, x: Tensor) -> Tensor:
+        if inference_on_cpu(x):
+            return torch.addcmul(self.bias, x, x, value=self.scale.item(), out=x)
+        return self.scale * x.square() + self.bias
 
     def forward(self, x: Tensor) -> Tensor:
         return self.scale * F.relu(x).square() + self.bias

@@ -55,7 +55,7 @@ def activated(linear: nn.Module, act: nn.Module, x: Float[Tensor, "*b i"]) -> Fl
     fused = getattr(act, "fused", None)
     if fused is None or type(linear) is not nn.Linear or linear._forward_hooks or act._forward_hooks:
         return act(linear(x))
-    return linear_act(x, linear.weight, linear.bias, fused)
+    return act.finish(linear_act(x, linear.weight, linear.bias, fused))
 
 
 class GatedMLP(ChannelMixer):

@@ -18,8 +18,10 @@ from anyformer.core.part import TokenMixer
 from anyformer.core.segments import Segments
 from anyformer.core.spec import Spec
 from anyformer.core.state import State, check_batch
+from anyformer.kernels.reuse import overwritable
 from anyformer.layers.attention.projection import QKV, merge_heads
 from anyformer.layers.attention.scoring.softmax import Softmax
+from anyformer.layers.feedforward.mlp import activated
 from anyformer.layers.pooling.mixing import check_grid, known_grid
 
 
@@ -84,16 +86,18 @@ class SpatialGating(TokenMixer):
     def forward(self, x: Float[Tensor, "b *grid c"], segments: Segments | None = None) -> Float[Tensor, "b *grid c"]:
         check_grid(self.name, x.shape[1:-1], self.grid)
         tokens = x.flatten(1, -2)
-        first, second = self.act(self.up(tokens)).chunk(2, -1)
+        first, second = activated(self.up, self.act, tokens).chunk(2, -1)
         second = self.norm(second)
         if segments is not None:
             second = segments.flat().zero(second)
-        gate = self.weight() @ second + self.project.bias[:, None]
+        weight = self.weight().expand(len(x), -1, -1)
+        gate = torch.baddbmm(self.project.bias[:, None], weight, second)
         if self.attention is not None:
             mask = segments.pairs() if segments is not None else None
             q, k, v = self.attention.qkv(tokens)
             gate = gate + self.attention.mix(q, k, v, mask, self.causal)
-        return self.down(first * gate).view_as(x)
+        gate = gate.mul_(first) if overwritable(gate, first) else first * gate
+        return self.down(gate).view_as(x)
 
     def weight(self) -> Float[Tensor, "n n"]:
         """W: what each token (row) takes from each token (column)."""
@@ -116,7 +120,7 @@ class SpatialGating(TokenMixer):
             raise SizeError(
                 f"{self.name} was built for {room} tokens and is given token {end}: build the model for longer input."
             )
-        first, second = self.act(self.up(x)).chunk(2, -1)
+        first, second = activated(self.up, self.act, x).chunk(2, -1)
         new = {"second": torch.cat([state["second"], self.norm(second)], 1)}
         gate = self.weight()[start:end, :end] @ new["second"] + self.project.bias[start:end, None]
         if self.attention is not None:

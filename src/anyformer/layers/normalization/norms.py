@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from anyformer.core.part import Norm
+from anyformer.kernels.reuse import inference_on_cpu
 
 
 class LayerNorm(Norm):
@@ -58,8 +59,10 @@ class GroupNorm1(Norm):
         self.bias = nn.Parameter(torch.zeros(dim)) if bias else None
 
     def forward(self, x: Float[Tensor, "b *grid c"]) -> Float[Tensor, "b *grid c"]:
-        x = nn.functional.layer_norm(x, x.shape[1:], eps=self.eps)
-        return x * self.weight if self.bias is None else torch.addcmul(self.bias, x, self.weight)
+        y = nn.functional.layer_norm(x, x.shape[1:], eps=self.eps)
+        if inference_on_cpu(x):
+            return y.mul_(self.weight) if self.bias is None else torch.addcmul(self.bias, y, self.weight, out=y)
+        return y * self.weight if self.bias is None else torch.addcmul(self.bias, y, self.weight)
 
 
 class BatchNorm(Norm):

@@ -13,6 +13,7 @@ from anyformer.core.errors import OptionError, SizeError
 from anyformer.core.part import TokenMixer
 from anyformer.core.segments import Segments
 from anyformer.core.state import State
+from anyformer.kernels.reuse import overwritable
 
 AVERAGES = {1: nn.functional.avg_pool1d, 2: nn.functional.avg_pool2d}
 
@@ -41,7 +42,8 @@ class Pooling(TokenMixer):
 
     def forward(self, x: Float[Tensor, "b *grid c"], segments: Segments | None = None) -> Float[Tensor, "b *grid c"]:
         if segments is None:
-            return self.means(x) - x
+            y = self.means(x)
+            return y.sub_(x) if overwritable(y, x) else y - x
         # The share of valid tokens around divides the padding's zeros out again.
         share = self.means(segments.valid[..., None].to(x.dtype))
         return self.means(segments.zero(x)) / share.clamp(min=torch.finfo(x.dtype).eps) - x

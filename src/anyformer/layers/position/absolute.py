@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from anyformer.core.errors import SizeError
-from anyformer.core.init import trunc_normal
+from anyformer.core.init import PUBLISHED, published, trunc_normal
 from anyformer.core.part import Part
 
 
@@ -27,7 +27,7 @@ class LearnedPosition(Part):
         grid: the grid that the table is made for; its last axis alone for sequences.
         prefix: tokens before the grid (class tokens) that have positions of their own; others before it get none.
         offset: rows left unused at the start of a sequence's table (RoBERTa and OPT: 2).
-        std: deviation of the first values.
+        std: deviation of the first values; None: 0.02, or with `init="fan_in"` about that of what they are added to.
         resize: how an image's table is resized: "bicubic" with antialiasing (ViT) or "bilinear" (PVT).
     """
 
@@ -43,11 +43,13 @@ class LearnedPosition(Part):
         grid: Sequence[int],
         prefix: int = 0,
         offset: int = 0,
-        std: float = 0.02,
+        std: float | None = None,
         resize: Literal["bicubic", "bilinear"] = "bicubic",
     ):
         super().__init__()
         self.grid, self.prefix, self.offset, self.resize = tuple(grid), prefix, offset, resize
+        if std is None:  # scaled to width, patches start near 1 and embeddings of words at dim^-0.5
+            std = PUBLISHED if published() else 0.5 if len(self.grid) > 1 else dim**-0.5
         self.table = nn.Parameter(trunc_normal(torch.empty(offset + prefix + math.prod(self.grid), dim), std))
 
     def forward(

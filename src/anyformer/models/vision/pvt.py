@@ -62,7 +62,7 @@ VARIANTS = {
     # In the authors' repository only ("pvt_huge_v2" there, though it is no PVT v2).
     "pvt_huge": pvt((128, 256, 512, 768), (3, 10, 60, 3), (2, 4, 8, 12)),
     # Ours, for images of 8 to 32 pixels and for tests.
-    "pvt_micro": pvt((32, 64), (2, 2), (1, 2), reductions=(2, 1), ratios=(4.0, 2.0), patch=1, image_size=8).set(
+    "pvt_micro": pvt((32, 64), (2, 2), (1, 2), reductions=(2, 1), ratios=(4.0, 2.0), patch=2, image_size=8).set(
         init="fan_in"
     ),
 }

@@ -66,5 +66,5 @@ VARIANTS = {
     "swin_mlp_tiny_c6": swin(96, TINY, (16, 32, 64, 128), windows=8, mixer="window_mlp", image_size=256),
     "swin_mlp_base": swin(128, SMALL, (4, 8, 16, 32), windows=7, mixer="window_mlp"),
     # Ours, for images of 8 to 32 pixels and for tests.
-    "swin_micro": swin(32, (2, 2), (2, 4), windows=4, patch=1, ratio=2.0, image_size=8).set(init="fan_in"),
+    "swin_micro": swin(32, (2, 2), (2, 4), windows=2, patch=2, ratio=2.0, image_size=8).set(init="fan_in"),
 }

@@ -129,4 +129,4 @@ VARIANTS |= {
 }
 VARIANTS["swinv2_cr_small_ns_256"] = swin_v2_cr(*SIZES["small"], stage_norms=True, image_size=256)
 # Ours, for images of 8 to 32 pixels and for tests.
-VARIANTS["swinv2_micro"] = swin_v2(32, (2, 2), (2, 4), window=4, patch=1, ratio=2.0, image_size=8).set(init="fan_in")
+VARIANTS["swinv2_micro"] = swin_v2(32, (2, 2), (2, 4), window=2, patch=2, ratio=2.0, image_size=8).set(init="fan_in")

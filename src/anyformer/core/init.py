@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -51,9 +52,9 @@ def trunc_normal(weight: Tensor, std: float | None = None) -> Tensor:
     """Normal with deviation `std`, cut at two deviations; None: what `starting` says."""
     if weight.is_meta:
         return weight
-    scaled = PUBLISHED if published() else float(max(weight[0].numel(), 1)) ** -0.5
-    std = scaled if std is None else std
-    return nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
+    deviation = PUBLISHED if published() else 1 / math.sqrt(max(weight[0].numel(), 1))
+    deviation = deviation if std is None else std
+    return nn.init.trunc_normal_(weight, std=deviation, a=-2 * deviation, b=2 * deviation)
 
 
 def linear(inputs: int, outputs: int, bias: bool = True, std: float | None = None) -> nn.Linear:

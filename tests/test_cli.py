@@ -225,11 +225,11 @@ def test_show_model_has_shapes_parameters_and_operations(capsys):
     assert facts["multiply_adds"] == count_operations(model, *model.example_inputs())
     assert facts["papers"] == ["swin"]
     stages = [c for c in facts["tree"]["children"] if c["slot"].startswith("stages")]
-    assert [s["shape"] for s in stages] == [[1, 8, 8, 32], [1, 4, 4, 64]]
+    assert [s["shape"] for s in stages] == [[1, 4, 4, 32], [1, 2, 2, 64]]
 
     text = said(capsys, "show swin_micro")
     assert "arXiv:2103.14030" in text and f"{model.num_parameters():,}" in text
-    assert re.search(r"mixer: window heads=2 window=4 shift=half .* 1 x 8 x 8 x 32 ", text)
+    assert re.search(r"mixer: window heads=2 window=2 shift=half .* 1 x 4 x 4 x 32 ", text)
 
 
 def test_show_repeats_equal_blocks_once_and_swaps_parts(capsys):

@@ -114,8 +114,8 @@ def test_a_window_larger_than_the_map_needs_the_cap():
     with pytest.raises(SizeError, match="cap=True"):
         WindowAttention(8, heads=2, window=8, grid=(4, 4), distance=Spec("log_cpb"), scoring=Spec("cosine"))
     model = create_model("swinv2_micro", image_size=4)
-    assert [s.blocks[0].mixer.window for s in model.stages] == [(4, 4), (2, 2)]
-    with pytest.raises(SizeError, match="window=2 or less"):
+    assert [s.blocks[0].mixer.window for s in model.stages] == [(2, 2), (1, 1)]
+    with pytest.raises(SizeError, match="window=1 or less"):
         create_model("swinv2_micro", image_size=4, **{"stages.1.block.0.mixer.cap": False})
 
 

@@ -25,7 +25,7 @@ CLAIM = Claim(
         Expect("transformer", at_least=95.0, unit="exact match, percent"),
         Expect("gain", at_least=20.0, unit="points of exact match"),
     ),
-    seeds=(0, 1),
+    seeds=(1, 2),
 )
 PAD, START, END, SYMBOLS = 0, 1, 2, 10
 SHORTEST, LONGEST = 10, 20

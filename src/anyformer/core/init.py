@@ -64,8 +64,3 @@ def linear(inputs: int, outputs: int, bias: bool = True, std: float | None = Non
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer
-
-
-def lecun_normal(weight: Tensor) -> Tensor:
-    """Normal with variance 1 / inputs."""
-    return nn.init.normal_(weight, std=max(weight[0].numel(), 1) ** -0.5)

@@ -375,3 +375,18 @@ def test_the_claim_that_new_writes_can_be_run():
     exec(text.replace("300steps", "3steps"), written)
     result = measure_claim("swin", written["CLAIM"], written["measure"], seeds=[0])
     assert result.measured["gain"][0] == pytest.approx(result.measured["accuracy"][0] - 0.1)
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("train vit_micro --budget 0s", "a budget is more than zero; given 0 seconds"),
+        ("compare vit_micro --bugdet 3s", "Unrecognized options: --bugdet, 3s. Did you mean --budget?"),
+        ("compare vit_micro --seeds many", "Error parsing --seeds"),
+        ("train", "Missing from anyformer train"),
+    ],
+)
+def test_a_mistake_in_options_is_one_sentence(line: str, sentence: str, capsys):
+    assert main(line.split()) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("anyformer: ") and said.count("\n") == 1 and sentence in said

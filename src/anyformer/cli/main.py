@@ -5,8 +5,11 @@ Exit codes: 0 done, 1 the work failed, 2 a mistake in what was asked for, 130 in
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -80,18 +83,29 @@ def parse(command: Any, name: str, arguments: list[str]) -> Any:
     """The command's options, or an exit code where it only printed help or told of a mistake."""
     import tyro
 
+    said = io.StringIO()
     try:
-        return tyro.cli(
-            command.Options,
-            prog=f"anyformer {name}",
-            args=arguments,
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(
+                command.Options,
+                prog=f"anyformer {name}",
+                args=arguments,
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )
     except SystemExit as end:
         if not end.code:
             print(f"\n{command.EXAMPLES}")
             return 0
-        return 2
+        return fail(f"{sentence_of(said.getvalue())} ('anyformer {name} --help' lists the options.)")
+
+
+def sentence_of(box: str) -> str:
+    """What tyro says in a box, as one sentence: the mistake, and the first option that may have been meant."""
+    lines = [line.strip("│╭╮╰╯─ ") for line in box.splitlines()[1:]]
+    parts = [part for part in " ".join(line or "\n" for line in lines).split("\n") if part.strip()]
+    mistake = re.sub(r"\s+", " ", parts[0]).strip().rstrip(".") if parts else "the options cannot be read"
+    near = next((m.group(1) for part in parts[1:] if (m := re.search(r"meant:?\s+(--[\w-]+)", part))), None)
+    return f"{mistake.removeprefix('Error parsing config: ')}.{f' Did you mean {near}?' if near else ''}"
 
 
 def overview() -> str:

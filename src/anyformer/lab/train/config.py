@@ -52,7 +52,7 @@ class TrainConfig:
         log_every: steps between lines of the log.
         device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", ...
         strategy: of several processes: "replicate" (DDP) or "shard" (FSDP2).
-        tensorboard: also write TensorBoard's files (needs the extra [lab]).
+        tensorboard: also write TensorBoard's files (needs the extra [logging]).
     """
 
     budget: str = "10epochs"

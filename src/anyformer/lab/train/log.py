@@ -28,7 +28,7 @@ class Log:
         if out is None:
             return
         if tensorboard:
-            require("tensorboard", "lab")
+            require("tensorboard", "logging")
         path = out / "log.jsonl"
         self.history = [line for line in read(path) if line["step"] <= upto] if path.is_file() else []
         write_whole(path, lambda partial: partial.write_text("".join(json.dumps(line) + "\n" for line in self.history)))

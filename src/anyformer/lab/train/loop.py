@@ -408,7 +408,9 @@ def start(
     if not found:
         return 0, 0.0
     if not resume:
-        raise CheckpointError(f"{folder} holds a run already: resume=True goes on with it, or choose another folder.")
+        raise CheckpointError(
+            f"{folder} holds a run already: resume=True (on the command line --resume) goes on with it, or choose another folder."
+        )
     held = checkpoint.load_facts(found[-1])
     for what, now in facts.items():
         if held[what] != now:

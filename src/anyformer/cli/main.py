@@ -101,8 +101,11 @@ def parse(command: Any, name: str, arguments: list[str]) -> Any:
 
 def sentence_of(box: str) -> str:
     """What tyro says in a box, as one sentence: the mistake, and the first option that may have been meant."""
-    lines = [line.strip("│╭╮╰╯─ ") for line in box.splitlines()[1:]]
-    parts = [part for part in " ".join(line or "\n" for line in lines).split("\n") if part.strip()]
+    lines = box.splitlines()[1:]
+    lines = [
+        "\n" if set(line) <= set("│╭╮╰╯─+|- ") else line.strip("│| ") for line in lines
+    ]  # drawn in either alphabet
+    parts = [part for part in " ".join(lines).split("\n") if part.strip()]
     mistake = re.sub(r"\s+", " ", parts[0]).strip().rstrip(".") if parts else "the options cannot be read"
     near = next((m.group(1) for part in parts[1:] if (m := re.search(r"meant:?\s+(--[\w-]+)", part))), None)
     return f"{mistake.removeprefix('Error parsing config: ')}.{f' Did you mean {near}?' if near else ''}"

@@ -409,7 +409,8 @@ def start(
         return 0, 0.0
     if not resume:
         raise CheckpointError(
-            f"{folder} holds a run already: resume=True (on the command line --resume) goes on with it, or choose another folder."
+            f"{folder} holds a run already: resume=True (on the command line --resume) goes on with it, or choose "
+            "another folder."
         )
     held = checkpoint.load_facts(found[-1])
     for what, now in facts.items():

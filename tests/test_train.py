@@ -564,7 +564,7 @@ def test_tensorboard_files_are_written_where_asked_for(tmp_path, monkeypatch):
     events.Reload()
     assert {"loss", "rate", "valid/accuracy"} <= set(events.Tags()["scalars"])
     monkeypatch.setitem(sys.modules, "tensorboard", None)
-    with pytest.raises(MissingExtra, match=r"pip install 'anyformer\[lab\]'"):
+    with pytest.raises(MissingExtra, match=r"pip install 'anyformer\[logging\]'"):
         train(small(), Digits(), config, out=tmp_path / "b")
 
 

@@ -33,6 +33,7 @@ TWO = """
     from test_train_distributed import CONFIG, TEXT
     from anyformer.core.errors import AnyformerError
     from anyformer.lab.train import checkpoint
+    from anyformer.lab.train.distributed import leave
 
     out, rank = Path(sys.argv[1]), int(os.environ["RANK"])
     dist.init_process_group("gloo")
@@ -79,7 +80,7 @@ TWO = """
     except AnyformerError as error:
         said["full"] = str(error)
     (out / f"said{rank}.json").write_text(json.dumps(said))
-    dist.destroy_process_group()
+    leave()
 """
 
 
@@ -89,10 +90,9 @@ def two(tmp_path_factory):
     out = tmp_path_factory.mktemp("two")
     (out / "two.py").write_text(textwrap.dedent(TWO))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(out / "two.py")]
-    done = subprocess.run(
-        [*command, str(out), os.path.dirname(__file__), *sys.path[1:]],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
+    arguments = [*command, str(out), os.path.dirname(__file__), *sys.path[1:]]
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-6000:]
     return out, [json.loads((out / f"said{rank}.json").read_text()) for rank in (0, 1)]
 

@@ -142,7 +142,42 @@ class ResPostNorm(TwoBranch):
         return residual(x, norm(body(x)))
 
 
-class SingleBranch(Block):
+class OneMixer(Block):
+    """A token mixer, and `join`, which says what becomes of its output. Arguments as `TwoBranch`'s."""
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        mixer: Spec,
+        residual: Spec = Spec("add"),
+        grid: Sequence[int | None] | None = None,
+        causal: bool = False,
+        layer: int = 0,
+        layers: int = 1,
+        drop_path: float = 0.0,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        self.mixer = build(mixer, "mixer", dim=dim, grid=grid, causal=causal, layer=layer, layers=layers)
+        self.residual = build(residual, "residual", dim=dim, drop_path=drop_path, dropout=dropout)
+
+    def join(self, x: Float[Tensor, "b *grid c"], mixed: Float[Tensor, "b *grid c"]) -> Float[Tensor, "b *grid c"]:
+        """The block's output from its input and what the mixer made of it; acts on each token alone."""
+        raise NotImplementedError
+
+    def forward(self, x: Float[Tensor, "b *grid c"], segments: Segments | None = None) -> Float[Tensor, "b *grid c"]:
+        return self.join(x, self.mixer(x, segments))
+
+    def init_state(self, batch: int, *, like: Tensor, memory: Tensor | None = None, memory_segments=None) -> State:
+        return {"mixer": self.mixer.init_state(batch, like=like)}
+
+    def extend(self, x: Float[Tensor, "b n c"], state: State) -> tuple[Tensor, State]:
+        mixed, new = self.mixer.extend(x, state["mixer"])
+        return self.join(x, mixed), {"mixer": new}
+
+
+class SingleBranch(OneMixer):
     """x + ffn(norm(mixer(x))): one branch, with the token mixer first and one norm inside.
 
     Liu et al. 2022 (ConvNeXt), arXiv:2201.03545, figure 4. Arguments as `TwoBranch`'s.
@@ -166,18 +201,10 @@ class SingleBranch(Block):
         drop_path: float = 0.0,
         dropout: float = 0.0,
     ):
-        super().__init__()
-        self.mixer = build(mixer, "mixer", dim=dim, grid=grid, causal=causal, layer=layer, layers=layers)
+        place = {"grid": grid, "causal": causal, "layer": layer, "layers": layers}
+        super().__init__(dim, mixer=mixer, residual=residual, drop_path=drop_path, dropout=dropout, **place)
         self.norm = build(norm, "norm", dim=dim)
         self.ffn = build(ffn, "ffn", dim=dim, layer=layer, layers=layers)
-        self.residual = build(residual, "residual", dim=dim, drop_path=drop_path, dropout=dropout)
 
-    def forward(self, x: Float[Tensor, "b *grid c"], segments: Segments | None = None) -> Float[Tensor, "b *grid c"]:
-        return self.residual(x, self.ffn(self.norm(self.mixer(x, segments))))
-
-    def init_state(self, batch: int, *, like: Tensor, memory: Tensor | None = None, memory_segments=None) -> State:
-        return {"mixer": self.mixer.init_state(batch, like=like)}
-
-    def extend(self, x: Float[Tensor, "b n c"], state: State) -> tuple[Tensor, State]:
-        y, mixed = self.mixer.extend(x, state["mixer"])
-        return self.residual(x, self.ffn(self.norm(y))), {"mixer": mixed}
+    def join(self, x: Float[Tensor, "b *grid c"], mixed: Float[Tensor, "b *grid c"]) -> Float[Tensor, "b *grid c"]:
+        return self.residual(x, self.ffn(self.norm(mixed)))

@@ -7,16 +7,14 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from anyformer.blocks.block import Block
+from anyformer.blocks.block import OneMixer
 from anyformer.core import init
 from anyformer.core.build import build
-from anyformer.core.segments import Segments
 from anyformer.core.spec import Spec
-from anyformer.core.state import State
 from anyformer.layers.feedforward.mlp import activated
 
 
-class ConvMixerBlock(Block):
+class ConvMixerBlock(OneMixer):
     """x -> join(x, norm(act(mixer(x)))), then x -> norm(act(W x)).
 
     Trockman and Kolter 2022, arXiv:2201.09792, equations 2 and 3, where the mixer is a depthwise convolution.
@@ -49,24 +47,15 @@ class ConvMixerBlock(Block):
         drop_path: float = 0.0,
         dropout: float = 0.0,
     ):
-        super().__init__()
-        self.mixer = build(mixer, "mixer", dim=dim, grid=grid, causal=causal, layer=layer, layers=layers)
+        place = {"grid": grid, "causal": causal, "layer": layer, "layers": layers}
+        super().__init__(dim, mixer=mixer, residual=residual, drop_path=drop_path, dropout=dropout, **place)
         self.act1 = build(act, "act")
         self.norm1 = build(norm, "norm", dim=dim)
-        self.residual = build(residual, "residual", dim=dim, drop_path=drop_path, dropout=dropout)
         # The variance of torch's own start, as the authors': a smaller one would leave the activation almost linear.
         self.linear = init.linear(dim, dim, std=(3 * dim) ** -0.5)
         self.act2 = build(act, "act")
         self.norm2 = build(norm, "norm", dim=dim)
 
-    def forward(self, x: Float[Tensor, "b *grid c"], segments: Segments | None = None) -> Float[Tensor, "b *grid c"]:
-        x = self.residual(x, self.norm1(self.act1(self.mixer(x, segments))))
+    def join(self, x: Float[Tensor, "b *grid c"], mixed: Float[Tensor, "b *grid c"]) -> Float[Tensor, "b *grid c"]:
+        x = self.residual(x, self.norm1(self.act1(mixed)))
         return self.norm2(activated(self.linear, self.act2, x))
-
-    def init_state(self, batch: int, *, like: Tensor, memory: Tensor | None = None, memory_segments=None) -> State:
-        return {"mixer": self.mixer.init_state(batch, like=like)}
-
-    def extend(self, x: Float[Tensor, "b n c"], state: State) -> tuple[Tensor, State]:
-        y, mixed = self.mixer.extend(x, state["mixer"])
-        x = self.residual(x, self.norm1(self.act1(y)))
-        return self.norm2(activated(self.linear, self.act2, x)), {"mixer": mixed}

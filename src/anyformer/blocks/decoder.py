@@ -8,17 +8,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from anyformer.blocks.model import Model
-from anyformer.blocks.stack import Stack, growing
-from anyformer.blocks.text import TextEmbedding, check_ids
-from anyformer.core.build import build
+from anyformer.blocks.text import TextModel, check_ids
 from anyformer.core.init import Start, chooses_start, linear
 from anyformer.core.segments import Segments
 from anyformer.core.spec import Spec
 from anyformer.core.state import State
 
 
-class Decoder(Model):
+class Decoder(TextModel):
     """Embed, repeat a causal block, norm, head. Ids `(b, n)` to logits of the next id `(b, n, vocab_size)`.
 
     Args:
@@ -57,21 +54,10 @@ class Decoder(Model):
         dropout: float = 0.0,
         init: Start = "published",
     ):
-        super().__init__()
-        self.vocab_size, self.max_length = vocab_size, max_length
-        self.embedding = TextEmbedding(
-            dim,
-            vocab_size=vocab_size,
-            max_length=max_length,
-            embed=embed,
-            position=position,
-            norm=embed_norm,
-            dropout=dropout,
-        )
-        self.blocks = Stack(
-            block, depth, dim=dim, grid=(max_length,), causal=True, drop_path=growing(drop_path, depth), dropout=dropout
-        )
-        self.norm = build(norm, "norm", dim=dim) if norm is not None else None
+        super().__init__(
+            dim, depth, block, causal=True, norm=norm, drop_path=drop_path, dropout=dropout, vocab_size=vocab_size,
+            max_length=max_length, embed=embed, position=position, embed_norm=embed_norm,
+        )  # fmt: skip
         self.headless = num_classes == 0
         self.head = None if tie or self.headless else linear(dim, vocab_size, head_bias)
 
@@ -79,12 +65,6 @@ class Decoder(Model):
     def tied(self) -> dict[str, str]:
         """Names that checkpoints may have for what is one parameter here."""
         return {"head.weight": "embedding.embed.weight"} if self.head is None and not self.headless else {}
-
-    def tokens(self, ids: Int[Tensor, "b n"], segments: Segments | None = None) -> Float[Tensor, "b n c"]:
-        """Tokens after the last block and norm."""
-        check_ids(ids, self.vocab_size)
-        x = self.blocks(self.embedding(ids, segments), segments)
-        return x if self.norm is None else self.norm(x)
 
     def logits(self, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b n v"]:
         """Scores of the next id from tokens."""
@@ -94,14 +74,6 @@ class Decoder(Model):
 
     def forward(self, ids: Int[Tensor, "b n"], segments: Segments | None = None) -> Float[Tensor, "b n v"]:
         return self.logits(self.tokens(ids, segments))
-
-    def features(
-        self, ids: Int[Tensor, "b n"], layers: Sequence[int] | None = None, segments: Segments | None = None
-    ) -> list[Float[Tensor, "b n c"]]:
-        """Tokens after the chosen blocks; with `layers=None`, after the last block and norm."""
-        if layers is None:
-            return [self.tokens(ids, segments)]
-        return self.blocks.outputs(self.embedding(ids, segments), layers, segments)
 
     # -- one token after the other ------------------------------------------------------------------------
 
@@ -130,7 +102,3 @@ class Decoder(Model):
         from anyformer.methods.decoding.generate import generate
 
         return generate(self, ids, **options)
-
-    def example_inputs(self, size: int | Sequence[int] | None = None, batch: int = 1) -> tuple[Tensor, ...]:
-        length = min(self.max_length, 64) if size is None else int(size if isinstance(size, int) else size[0])
-        return (torch.randint(0, self.vocab_size, (batch, length), device=self.device),)

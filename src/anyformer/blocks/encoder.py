@@ -9,16 +9,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from anyformer.blocks.heads import Head
-from anyformer.blocks.model import Model
-from anyformer.blocks.stack import Stack, growing
-from anyformer.blocks.text import TextEmbedding, check_ids
+from anyformer.blocks.text import TextModel
 from anyformer.core.build import build
 from anyformer.core.init import Start, chooses_start, linear
 from anyformer.core.segments import Segments
 from anyformer.core.spec import Spec
 
 
-class Encoder(Model):
+class Encoder(TextModel):
     """Embed, repeat a block, norm, head. Ids `(b, n)` to what the head gives; `tokens` gives `(b, n, c)`.
 
     Devlin et al. 2018 (BERT), arXiv:1810.04805, section 3.
@@ -56,51 +54,19 @@ class Encoder(Model):
         dropout: float = 0.0,
         init: Start = "published",
     ):
-        super().__init__()
-        self.vocab_size, self.max_length = vocab_size, max_length
-        self.embedding = TextEmbedding(
-            dim,
-            vocab_size=vocab_size,
-            max_length=max_length,
-            embed=embed,
-            position=position,
-            types=types,
-            norm=embed_norm,
-            dropout=dropout,
-        )
-        self.blocks = Stack(
-            block, depth, dim=dim, grid=(max_length,), drop_path=growing(drop_path, depth), dropout=dropout
-        )
-        self.norm = build(norm, "norm", dim=dim) if norm is not None else None
+        super().__init__(
+            dim, depth, block, causal=False, norm=norm, drop_path=drop_path, dropout=dropout, vocab_size=vocab_size,
+            max_length=max_length, embed=embed, position=position, embed_norm=embed_norm, types=types,
+        )  # fmt: skip
         self.head = build(head, "head", dim=dim, num_classes=num_classes)
         over_vocabulary = getattr(self.head, "over_vocabulary", False)
         self.head_bias = nn.Parameter(torch.zeros(vocab_size)) if over_vocabulary else None
-
-    def tokens(
-        self, ids: Int[Tensor, "b n"], segments: Segments | None = None, types: Int[Tensor, "b n"] | None = None
-    ) -> Float[Tensor, "b n c"]:
-        """Tokens after the last block and norm."""
-        check_ids(ids, self.vocab_size)
-        x = self.blocks(self.embedding(ids, segments, types), segments)
-        return x if self.norm is None else self.norm(x)
 
     def forward(
         self, ids: Int[Tensor, "b n"], segments: Segments | None = None, types: Int[Tensor, "b n"] | None = None
     ) -> Tensor:
         y = self.head(self.tokens(ids, segments, types), segments)
         return y if self.head_bias is None else nn.functional.linear(y, self.embedding.embed.weight, self.head_bias)
-
-    def features(
-        self, ids: Int[Tensor, "b n"], layers: Sequence[int] | None = None, segments: Segments | None = None
-    ) -> list[Float[Tensor, "b n c"]]:
-        """Tokens after the chosen blocks; with `layers=None`, after the last block and norm."""
-        if layers is None:
-            return [self.tokens(ids, segments)]
-        return self.blocks.outputs(self.embedding(ids, segments), layers, segments)
-
-    def example_inputs(self, size: int | Sequence[int] | None = None, batch: int = 1) -> tuple[Tensor, ...]:
-        length = min(self.max_length, 64) if size is None else int(size if isinstance(size, int) else size[0])
-        return (torch.randint(0, self.vocab_size, (batch, length), device=self.device),)
 
 
 class Pooler(Head):

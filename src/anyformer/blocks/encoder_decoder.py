@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from anyformer.blocks.model import Model
 from anyformer.blocks.stack import Stack, growing
-from anyformer.blocks.text import TextEmbedding, check_ids
+from anyformer.blocks.text import TextEmbedding, check_ids, example_length
 from anyformer.core.build import build
 from anyformer.core.init import Start, chooses_start, linear
 from anyformer.core.segments import Segments
@@ -170,7 +170,7 @@ class EncoderDecoder(Model):
         return generate(self, start, state=state, **{"end": self.end, **options})
 
     def example_inputs(self, size: int | Sequence[int] | None = None, batch: int = 1) -> tuple[Tensor, ...]:
-        length = min(self.max_length, 64) if size is None else int(size if isinstance(size, int) else size[0])
+        length = example_length(size, self.max_length)
         if not self.vocab_size:
             vectors = torch.randn(2, batch, length, self.dim, device=self.device)
             return vectors[0], vectors[1]

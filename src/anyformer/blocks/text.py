@@ -1,11 +1,16 @@
-"""Tokens of text before the first block: embeddings, positions, their norm. Shared by all sequence skeletons."""
+"""What all sequence skeletons share: ids to tokens, and the stack of blocks that encoders and decoders both are."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from anyformer.blocks.model import Model
+from anyformer.blocks.stack import Stack, growing
 from anyformer.core.build import build
 from anyformer.core.errors import DataError
 from anyformer.core.segments import Segments
@@ -20,7 +25,7 @@ class TextEmbedding(nn.Module):
         embed: the embedding, e.g. Spec("token").
         position: absolute positions, e.g. Spec("learned"), Spec("sinusoidal").
         types: kinds of segment (BERT: 2); 0 for none.
-        norm: norm of the sum.
+        embed_norm: norm of the sum.
         dropout: share of values dropped in training.
     """
 
@@ -33,7 +38,7 @@ class TextEmbedding(nn.Module):
         embed: Spec = Spec("token"),
         position: Spec | None = None,
         types: int = 0,
-        norm: Spec | None = None,
+        embed_norm: Spec | None = None,
         dropout: float = 0.0,
     ):
         super().__init__()
@@ -41,7 +46,7 @@ class TextEmbedding(nn.Module):
         self.embed = build(embed, "embed", dim=dim, vocab_size=vocab_size)
         self.types = build(Spec("token"), "embed", dim=dim, vocab_size=types) if types else None
         self.position = build(position, "position", dim=dim, grid=(max_length,)) if position is not None else None
-        self.norm = build(norm, "norm", dim=dim) if norm is not None else None
+        self.norm = build(embed_norm, "norm", dim=dim) if embed_norm is not None else None
         self.dropout = nn.Dropout(dropout)
 
     @property
@@ -66,6 +71,58 @@ class TextEmbedding(nn.Module):
             x = self.position(x, positions)
         x = x if self.norm is None else self.norm(x)
         return self.dropout(x)
+
+
+class TextModel(Model):
+    """Embed ids, repeat a block, norm; what becomes of the tokens is the subclass's. See `Decoder`, `Encoder`."""
+
+    def __init__(
+        self,
+        dim: int,
+        depth: int,
+        block: Spec | Sequence[Spec],
+        *,
+        norm: Spec | None,
+        causal: bool,
+        drop_path: float,
+        dropout: float,
+        vocab_size: int,
+        max_length: int,
+        **embedding: Any,
+    ):
+        super().__init__()
+        self.vocab_size, self.max_length = vocab_size, max_length
+        self.embedding = TextEmbedding(dim, vocab_size=vocab_size, max_length=max_length, dropout=dropout, **embedding)
+        rates = growing(drop_path, depth)
+        self.blocks = Stack(block, depth, dim=dim, grid=(max_length,), causal=causal, drop_path=rates, dropout=dropout)
+        self.norm = build(norm, "norm", dim=dim) if norm is not None else None
+
+    def tokens(
+        self, ids: Int[Tensor, "b n"], segments: Segments | None = None, types: Int[Tensor, "b n"] | None = None
+    ) -> Float[Tensor, "b n c"]:
+        """Tokens after the last block and norm."""
+        check_ids(ids, self.vocab_size)
+        x = self.blocks(self.embedding(ids, segments, types), segments)
+        return x if self.norm is None else self.norm(x)
+
+    def features(
+        self, ids: Int[Tensor, "b n"], layers: Sequence[int] | None = None, segments: Segments | None = None
+    ) -> list[Float[Tensor, "b n c"]]:
+        """Tokens after the chosen blocks; with `layers=None`, after the last block and norm."""
+        if layers is None:
+            return [self.tokens(ids, segments)]
+        return self.blocks.outputs(self.embedding(ids, segments), layers, segments)
+
+    def example_inputs(self, size: int | Sequence[int] | None = None, batch: int = 1) -> tuple[Tensor, ...]:
+        shape = batch, example_length(size, self.max_length)
+        return (torch.randint(0, self.vocab_size, shape, device=self.device),)
+
+
+def example_length(size: int | Sequence[int] | None, longest: int) -> int:
+    """Tokens of an example: `size`, or by default 64 where the model takes as many."""
+    if size is None:
+        return min(longest, 64)
+    return size if isinstance(size, int) else size[0]
 
 
 def check_ids(ids: Tensor, vocab_size: int) -> None:

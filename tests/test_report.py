@@ -15,6 +15,7 @@ from PIL import Image
 
 from anyformer.core.errors import AnyformerError
 from anyformer.core.spec import Spec
+from anyformer.data.pictures import Picture
 from anyformer.lab.compare.comparison import Comparison
 from anyformer.lab.compare.summary import make_rows
 from anyformer.lab.report import write_report
@@ -190,6 +191,19 @@ def test_texts_show_passages_and_continuations():
     heat = text[text.index("Passages that divide") :]
     assert heat.index(str(escape((example["input"] + example["truth"])[:40]))) < heat.index(">2.00<")  # divides most
     assert "3.00" in heat and "upon a" in text and "upon b" in text
+
+
+def test_pictures_of_results_stand_beside_their_model(records, task):
+    def drawn(model: str) -> dict[str, Any]:
+        picture = Picture(f"what {model} sees", np.full((2, 3, 3), 7, dtype=np.uint8))
+        shown = [{"caption": picture.caption, "png": base64.b64encode(picture.png()).decode()}]
+        return {**run(model, 0, ["0"], ["0"]), "pictures": shown}
+
+    text = page(comparison([drawn("a"), drawn("b")], ["a", "b"], seeds=(0,)), task)
+    part = text[text.index("What they make of") :]
+    assert part.index("what a sees") < part.index("what b sees")
+    file = base64.b64decode(part.split("data:image/png;base64,")[1].split('"')[0])
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(file))), np.full((2, 3, 3), 7))
 
 
 def test_image_is_the_samples_pixels(task):

@@ -12,7 +12,9 @@ from sklearn import metrics as reference
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anyformer import create_model
 from anyformer.core.errors import DataError, OptionError, UnknownName
+from anyformer.core.registry import index, resolve
 from anyformer.data.images import MEAN, STD
 from anyformer.data.transforms import Augment
 from anyformer.tasks import create_task, metrics
@@ -364,3 +366,28 @@ def test_pairs_of_a_file_with_byte_pairs(tmp_path, monkeypatch):
 def test_dates_refuse_more_pairs_than_there_are():
     with pytest.raises(OptionError, match="pairs is 1 to 65000"):
         Dates(pairs=70_000)
+
+
+@pytest.mark.parametrize("name", sorted(index()["tasks"]))
+def test_a_task_suggests_a_model_and_states_what_it_has_to_beat(name):
+    task = resolve(index()["tasks"][name]["target"])
+    assert task.default_model in index()["variants"]
+
+
+@pytest.mark.parametrize("name", ["digits", "text", "dates"])
+def test_the_trivial_answer_is_measured_like_a_model(name):
+    task = create_task(name)
+    baseline = task.baseline("valid")
+    torch.manual_seed(0)
+    model = create_model(task.default_model, **task.model_options())
+    untrained = task.evaluate(model, "valid")[task.metric]
+    better = baseline.value - untrained if task.higher_is_better else untrained - baseline.value
+    assert better > -0.15 and baseline.margin > 0
+
+
+def test_token_frequencies_are_the_entropy_of_the_bytes():
+    task = create_task("text")
+    counts = torch.bincount(task.tokens["train"], minlength=256).double() + 1
+    shares = counts / counts.sum()
+    bits = -shares.log2()[task.tokens["valid"][1:]].mean()  # a byte is a token here
+    assert task.baseline("valid").value == pytest.approx(float(bits), rel=1e-4)

@@ -18,7 +18,7 @@ from anyformer.data.digits import MEAN, STD, digits
 from anyformer.data.seeds import sample_seeds
 from anyformer.data.transforms import Augment
 from anyformer.tasks import metrics
-from anyformer.tasks.task import Batch, Task, measuring, to_device
+from anyformer.tasks.task import Baseline, Batch, Task, measuring, to_device
 
 
 class Images(Protocol):
@@ -55,6 +55,7 @@ class ImageClassification(Task):
     name = "images"
     metric = "accuracy"
     higher_is_better = True
+    default_model = "vit_micro"
 
     def __init__(
         self,
@@ -109,6 +110,10 @@ class ImageClassification(Task):
 
     def count(self, batch: Batch) -> int:
         return len(batch["labels"])
+
+    def baseline(self, split: str = "valid") -> Baseline:
+        labels, frequent = self.parts[self.check_split(split)].labels, self.parts["train"].labels.mode().values
+        return Baseline("the most frequent class", float((labels == frequent).float().mean()), 0.2)
 
     def evaluate(self, model: nn.Module, split: str = "valid", *, batch_size: int = 256) -> dict[str, Any]:
         """Accuracy, mean loss in nats, macro F1, "classes" (each class: samples, recall, f1) and "guesses"."""

@@ -17,7 +17,7 @@ from anyformer.data.seeds import sample_seeds, uniform
 from anyformer.data.text import cut, pydoc_text, read_text
 from anyformer.data.tokenizers import make_tokenizer
 from anyformer.tasks.metrics import bits_per_byte
-from anyformer.tasks.task import IGNORE, Batch, Task, measuring
+from anyformer.tasks.task import IGNORE, Baseline, Batch, Task, measuring
 
 SHIFT = 0
 """Stream of random numbers: where in its stretch a training window starts."""
@@ -40,6 +40,7 @@ class Text(Task):
     name = "text"
     metric = "bits_per_byte"
     higher_is_better = False
+    default_model = "gpt2_micro"
 
     def __init__(
         self,
@@ -93,6 +94,17 @@ class Text(Task):
     def count(self, batch: Batch) -> int:
         return int((batch["targets"] != IGNORE).sum())
 
+    def baseline(self, split: str = "valid") -> Baseline:
+        """Each token by its frequency in the training part, whatever comes before (add-one smoothed)."""
+        counts = torch.bincount(self.tokens["train"], minlength=self.tokenizer.vocab_size) + 1.0
+        tokens = self.tokens[self.check_split(split)][1:]
+        nats = float((counts.sum().log() - counts.log())[tokens].mean())
+        return Baseline("tokens by their frequency", bits_per_byte(nats, len(tokens), self._predicted(split)), 0.5)
+
+    def _predicted(self, split: str) -> int:
+        """Bytes of a split without those of its first token, which is given."""
+        return self.bytes[split] - len(self.tokenizer.decode(self.tokens[split][:1].tolist()).encode())
+
     def evaluate(self, model: nn.Module, split: str = "valid", *, batch_size: int = 16) -> dict[str, Any]:
         """Bits per byte, mean loss in nats per token, perplexity per token."""
         nats, tokens = 0.0, 0
@@ -102,9 +114,8 @@ class Text(Task):
                 nats += float(self.loss(model, batch)) * count
                 tokens += count
         loss = nats / tokens
-        first = len(self.tokenizer.decode(self.tokens[split][:1].tolist()).encode())  # the first token is given
         return {
-            "bits_per_byte": bits_per_byte(loss, tokens, self.bytes[split] - first),
+            "bits_per_byte": bits_per_byte(loss, tokens, self._predicted(split)),
             "loss": loss,
             "perplexity": math.exp(min(loss, 700.0)),
             "tokens": tokens,

@@ -5,12 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from anyformer.core.errors import OptionError
+from anyformer.data.pictures import Picture
 from anyformer.data.splits import SPLITS
 
 Batch = dict[str, Tensor]
@@ -18,6 +20,21 @@ Batch = dict[str, Tensor]
 
 IGNORE = -100
 """The target of positions that count neither for the loss nor for a metric."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What one gets without learning from the inputs.
+
+    Attributes:
+        what: the trivial answer, such as "the most frequent class".
+        value: the task's metric for it.
+        margin: by how much the task's `default_model` beats it when trained with the defaults.
+    """
+
+    what: str
+    value: float
+    margin: float
 
 
 class Task(ABC):
@@ -30,12 +47,14 @@ class Task(ABC):
         name: as in the index.
         metric: the key of `evaluate`'s result that is compared.
         higher_is_better: whether more of it is better.
+        default_model: the variant that is trained where no model is named; it suits the data that the task ships.
         ahead: batches worth preparing in the background (0 where a batch costs next to nothing).
     """
 
     name: ClassVar[str]
     metric: ClassVar[str]
     higher_is_better: ClassVar[bool]
+    default_model: ClassVar[str] = ""
     ahead: int = 0
 
     @abstractmethod
@@ -80,6 +99,14 @@ class Task(ABC):
     @abstractmethod
     def facts(self) -> dict[str, Any]:
         """Numbers that say which data this is, kept with results."""
+
+    def baseline(self, split: str = "valid") -> Baseline | None:
+        """The trivial answer that a trained model has to beat; None where a task states none."""
+        return None
+
+    def pictures(self, model: nn.Module, split: str = "test", n: int = 4) -> list[Picture]:
+        """What the model makes of the first `n` samples, drawn; none where numbers and words say all."""
+        return []
 
     def mix(self, batch: Batch, *, seed: int, indices: Tensor, mixup: float = 0.0, cutmix: float = 0.0) -> Batch:
         """Mix neighbours of a training batch (MixUp, CutMix); image tasks can."""

@@ -15,7 +15,7 @@ from anyformer.core.segments import Segments
 from anyformer.data.dates import date_pairs
 from anyformer.data.pairs import read_pairs
 from anyformer.data.tokenizers import Tokenizer, make_tokenizer
-from anyformer.tasks.task import IGNORE, Batch, Task, measuring
+from anyformer.tasks.task import IGNORE, Baseline, Batch, Task, measuring
 
 PAD, START, END = 0, 1, 2
 MARKS = 3
@@ -36,6 +36,7 @@ class Translation(Task):
     name = "pairs"
     metric = "exact_match"
     higher_is_better = True
+    default_model = "transformer_micro"
 
     def __init__(self, parts: dict[str, list[tuple[str, str]]], tokenizer: Tokenizer, source_name: str):
         self.parts, self.tokenizer, self.source_name = parts, tokenizer, source_name
@@ -72,6 +73,10 @@ class Translation(Task):
 
     def count(self, batch: Batch) -> int:
         return int((batch["labels"] != IGNORE).sum())
+
+    def baseline(self, split: str = "valid") -> Baseline:
+        pairs = self.parts[self.check_split(split)]
+        return Baseline("the source, copied", sum(a == b for a, b in pairs) / len(pairs), 0.2)
 
     def evaluate(self, model: nn.Module, split: str = "valid", *, batch_size: int = 256) -> dict[str, Any]:
         """Exact match, token accuracy, mean loss in nats per token, and "guesses" (the texts that were written)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from typing import Any
 
@@ -80,7 +81,7 @@ def quality(model: nn.Module, task: Task, config: TrainConfig, continued: bool) 
     """The task's measurement of the test part as plain data, with what shows where models differ.
 
     "test" (numbers), "classes", "confusion", "answers" (of the first `KEPT_ANSWERS` samples), and for texts
-    "passages"; with `continued`, "continuations" of some of them.
+    "passages"; with `continued`, "continuations" of some of them, and the task's "pictures" (caption, PNG as base64).
     """
     with autocast(config, choose_device(config.device)):
         measured = task.evaluate(model, "test")
@@ -97,6 +98,8 @@ def quality(model: nn.Module, task: Task, config: TrainConfig, continued: bool) 
                 prompts = [task.examples("test", i + 1)[i]["input"] for i in passage_indices(task)[:CONTINUED].tolist()]
                 said = task.predict(model, prompts, tokens=CONTINUATION) if prompts else []  # type: ignore[call-arg]
                 found["continuations"] = [{"input": s["input"], "text": s["continuation"]} for s in said]
+        if continued and (drawn := task.pictures(model, "test")):
+            found["pictures"] = [{"caption": d.caption, "png": base64.b64encode(d.png()).decode()} for d in drawn]
     return found
 
 

@@ -41,6 +41,7 @@ NOTES = {
     "classes": "Recall in percent on the test part, mean over seeds; the hardest class first. The warmer a cell, the "
     "more of its samples were missed.",
     "passages": "Bits per byte, mean over seeds, of the passages of the test text on which they differ most.",
+    "pictures": "The first seed of each model.",
     "texts": "Always the likeliest token; the first seed of each model.",
 }
 
@@ -58,6 +59,7 @@ def page(comparison: Comparison, task: Task) -> str:
         section("Per class", samples.per_class(runs), note=NOTES["classes"]),
         section("Where the models disagree", samples.disagreements(runs, task)),
         section("Passages that divide the models", samples.passages(runs, task), note=NOTES["passages"]),
+        section("What they make of the first test samples", samples.pictures(runs), note=NOTES["pictures"]),
         section("How they go on", samples.continuations(runs), note=NOTES["texts"]),
         section("What was run", setup(comparison)),
     ]

@@ -157,3 +157,18 @@ def continuations(runs: Runs) -> Markup | None:
         prompt = tag("q", "… " + beginning["input"][-240:], cls="prompt")
         cards.append(tag("figure", prompt, tag("ul", lines), cls="card wide"))
     return tag("div", cards, cls="gallery wide")
+
+
+def pictures(runs: Runs) -> Markup | None:
+    """What each model made of the same samples, drawn; the first seed's."""
+    drawn = {m: rs[0]["pictures"] for m, rs in runs.items() if "pictures" in rs[0]}
+    if not drawn:
+        return None
+    cards = []
+    for model, shown in drawn.items():
+        lines = []
+        for one in shown:
+            picture = tag("img", src="data:image/png;base64," + one["png"], alt=f"{model}: {one['caption']}")
+            lines.append(tag("li", picture, tag("span", one["caption"], cls="dim")))
+        cards.append(tag("figure", tag("b", model), tag("ul", lines), cls="card drawn"))
+    return tag("div", cards, cls="gallery wide")

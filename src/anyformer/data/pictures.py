@@ -1,0 +1,68 @@
+"""Pictures of results: pixels with a caption, and the few strokes that tasks draw them with."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+PALETTE = np.array(
+    [
+        (0, 0, 0), (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66),
+        (0, 114, 178), (213, 94, 0), (204, 121, 167), (148, 148, 148), (255, 255, 255),
+    ],
+    dtype=np.uint8,
+)  # fmt: skip
+"""Colours of classes, the background first; told apart by the colour-blind (Okabe and Ito 2008)."""
+
+Pixels = UInt8[np.ndarray, "h w 3"]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Pixels `(h, w, 3)` of bytes, and what they show."""
+
+    caption: str
+    pixels: Pixels
+
+    def png(self) -> bytes:
+        """The picture as a PNG file."""
+        from PIL import Image
+
+        buffer = io.BytesIO()
+        Image.fromarray(self.pixels).save(buffer, "PNG", optimize=True)
+        return buffer.getvalue()
+
+
+def gray(values: Float[np.ndarray, "h w"], low: float | None = None, high: float | None = None) -> Pixels:
+    """Numbers as shades from black (`low`, by default the smallest) to white (`high`, the largest)."""
+    low = float(values.min()) if low is None else low
+    high = float(values.max()) if high is None else high
+    shades = np.clip((values - low) / max(high - low, 1e-12), 0, 1) * 255
+    return np.repeat(shades.round().astype(np.uint8)[..., None], 3, axis=-1)
+
+
+def colour(image: Float[np.ndarray, "c h w"]) -> Pixels:
+    """An image in [0, 1] of one or three channels; what lies outside is cut off."""
+    pixels = (np.clip(image, 0, 1) * 255).round().astype(np.uint8).transpose(1, 2, 0)
+    return np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels[..., :3]
+
+
+def enlarge(pixels: Pixels, factor: int) -> Pixels:
+    """Every pixel as a square of `factor` pixels."""
+    return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def beside(panels: Sequence[Pixels], gap: int = 4) -> Pixels:
+    """Pictures in a row, on white, their upper edges aligned."""
+    height = max(panel.shape[0] for panel in panels)
+    width = sum(panel.shape[1] for panel in panels) + gap * (len(panels) - 1)
+    row = np.full((height, width, 3), 255, dtype=np.uint8)
+    left = 0
+    for panel in panels:
+        row[: panel.shape[0], left : left + panel.shape[1]] = panel
+        left += panel.shape[1] + gap
+    return row

@@ -383,7 +383,7 @@ def test_the_claim_that_new_writes_can_be_run():
         ("train vit_micro --budget 0s", "a budget is more than zero; given 0 seconds"),
         ("compare vit_micro --bugdet 3s", "Unrecognized options: --bugdet, 3s. Did you mean --budget?"),
         ("compare vit_micro --seeds many", "Error parsing --seeds"),
-        ("train", "Missing from anyformer train"),
+        ("evaluate", "Missing from anyformer evaluate"),
     ],
 )
 def test_a_mistake_in_options_is_one_sentence(line: str, sentence: str, capsys):

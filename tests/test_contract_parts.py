@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from anyformer.core.errors import AnyformerError, OptionError, UnknownName
+from anyformer.core.build import build
+from anyformer.core.errors import AnyformerError, FitError, OptionError, UnknownName
 from anyformer.core.registry import KINDS, index, part_class, parts
+from anyformer.core.segments import Segments
 from anyformer.core.spec import Spec
-from parts import make, stirred, tiny, tokens
+from parts import DIM, make, stirred, tiny, tokens
 
 SAME_SHAPE = [n for n, e in parts().items() if e["kind"] in ("ffn", "norm", "act", "position")]
 ALONE = [n for n, e in parts().items() if e["kind"] not in ("mixer", "block", "stage", "model")]
@@ -47,14 +49,27 @@ def test_norms_that_say_so_look_at_one_token(name: str):
     assert moved.sum() == 2 and moved[:, 2, 3].all()
 
 
-@pytest.mark.parametrize("name", [n for n, e in parts("ffn").items()])
-def test_channel_mixers_look_at_one_token(name: str):
+@pytest.mark.parametrize("name", parts("ffn"))
+def test_channel_mixers_look_at_one_token_or_say_so(name: str):
     ffn = stirred(make(name)).eval()
     x = tokens((4, 6))
     changed = x.clone()
     changed[:, 2, 3] = tokens((), seed=5)
     moved = (ffn(x) - ffn(changed)).abs().sum(-1) > 1e-6
-    assert moved.sum() == 2 and moved[:, 2, 3].all()
+    assert moved[:, 2, 3].all() and (moved.sum() == 2) == ffn.per_token
+
+
+@pytest.mark.parametrize("name", [n for n in parts("ffn") if not part_class(n).per_token])
+def test_channel_mixers_that_see_neighbours_see_no_padding_and_no_future(name: str):
+    ffn = stirred(make(name)).eval()
+    x = tokens((4, 6))
+    valid = torch.ones(2, 4, 6, dtype=torch.bool)
+    valid[0, :, 4:] = False
+    changed = torch.where(valid[..., None], x, tokens((4, 6), seed=9) * 5)
+    segments = Segments.from_mask(valid)
+    torch.testing.assert_close(ffn(x, segments)[valid], ffn(changed, segments)[valid], rtol=1e-5, atol=1e-5)
+    with pytest.raises(FitError, match=rf"{name} looks at a token's neighbours"):
+        build(tiny(name), "ffn", dim=DIM, grid=(None,), causal=True)
 
 
 @pytest.mark.parametrize("name", parts())

@@ -85,7 +85,7 @@ def test_a_part_gives_its_spec_and_checks_it():
     assert WindowAttention.spec(heads=3) == Spec("window", heads=3)
     with pytest.raises(OptionError, match=r"window has no option 'head'; did you mean 'heads'"):
         WindowAttention.spec(head=3)
-    with pytest.raises(OptionError, match=r"window.shift takes one of 'none', 'half'; given 'third' \(str\)"):
+    with pytest.raises(OptionError, match=r"window.shift takes one of 'none', 'half', 'always'; given 'third' \(str\)"):
         WindowAttention.spec(heads=3, shift="third")
 
 

@@ -27,7 +27,7 @@ from anyformer.lab.train import Diverged, TrainConfig, checkpoint, train
 from anyformer.lab.train.fingerprint import fingerprint
 from anyformer.lab.train.log import progress_bar, read
 from anyformer.lab.train.loop import Limit
-from anyformer.lab.train.optimizer import Average, adamw, averaged, rate
+from anyformer.lab.train.optimizer import Average, averaged, make_optimizer, rate
 from anyformer.tasks.classification import Digits
 from anyformer.tasks.language import Text
 from anyformer.tasks.task import IGNORE
@@ -184,7 +184,7 @@ def test_the_rate_rises_linearly_and_falls_as_a_cosine():
 
 def test_only_matrices_decay():
     model = small()
-    groups = adamw(model, TrainConfig(weight_decay=0.3)).param_groups
+    groups = make_optimizer(model, TrainConfig(weight_decay=0.3)).param_groups
     decay = {id(p): g["weight_decay"] for g in groups for p in g["params"]}
     for name, p in model.named_parameters():
         assert decay[id(p)] == (0.3 if name.endswith("weight") and "norm" not in name else 0.0)

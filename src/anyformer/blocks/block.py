@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from anyformer.core.build import build
+from anyformer.core.errors import FitError
 from anyformer.core.part import Part
 from anyformer.core.segments import Segments
 from anyformer.core.spec import Spec
@@ -41,7 +42,7 @@ class TwoBranch(Block):
         cross: attention to an encoder's output, e.g. Spec("cross_attention", heads=8).
         norm: norm of each branch.
         residual: how a branch joins the stream, e.g. Spec("add"), Spec("layer_scale").
-        grid, causal, layer, layers: passed to the mixer, where it asks for them.
+        grid, causal, layer, layers: passed to the mixers, where they ask for them.
         drop_path, dropout: passed to the residual.
     """
 
@@ -71,7 +72,7 @@ class TwoBranch(Block):
         if cross is not None:
             self.norm_cross = build(norm, "norm", dim=dim)
             self.residual_cross = build(residual, "residual", **joins)
-        self.ffn = build(ffn, "ffn", dim=dim, **place) if ffn is not None else None
+        self.ffn = build(ffn, "ffn", dim=dim, grid=grid, causal=causal, **place) if ffn is not None else None
         if ffn is not None:
             self.norm2 = build(norm, "norm", dim=dim)
             self.residual2 = build(residual, "residual", **joins)
@@ -86,12 +87,26 @@ class TwoBranch(Block):
         segments: Segments | None = None,
         memory: Float[Tensor, "b m c"] | None = None,
         memory_segments: Segments | None = None,
+        bias: Float[Tensor, "b h n n"] | None = None,
     ) -> Float[Tensor, "b *grid c"]:
-        x = self.branch(x, self.norm1, lambda y: self.mixer(y, segments), self.residual1)
+        if bias is None:
+            x = self.branch(x, self.norm1, lambda y: self.mixer(y, segments), self.residual1)
+        elif getattr(self.mixer, "pair_bias", False):
+            x = self.branch(x, self.norm1, lambda y: self.mixer(y, segments, bias=bias), self.residual1)
+        else:
+            raise FitError(
+                f"this model tells its mixers of pairs of tokens, and {self.mixer.name} has no place for that: "
+                "take one with pair_bias, such as attention, or leave those encodings out."
+            )
         if self.cross is not None:
             known = self.cross.remember(memory, memory_segments)
             x = self.branch(x, self.norm_cross, lambda y: self.cross.attend(y, known), self.residual_cross)
-        return x if self.ffn is None else self.branch(x, self.norm2, self.ffn, self.residual2)
+        ffn = self.ffn
+        if ffn is None:
+            return x
+        if getattr(ffn, "per_token", True):
+            return self.branch(x, self.norm2, ffn, self.residual2)
+        return self.branch(x, self.norm2, lambda y: ffn(y, segments), self.residual2)
 
     def init_state(self, batch: int, *, like: Tensor, memory: Tensor | None = None, memory_segments=None) -> State:
         state = {"mixer": self.mixer.init_state(batch, like=like)}
@@ -205,6 +220,11 @@ class SingleBranch(OneMixer):
         super().__init__(dim, mixer=mixer, residual=residual, drop_path=drop_path, dropout=dropout, **place)
         self.norm = build(norm, "norm", dim=dim)
         self.ffn = build(ffn, "ffn", dim=dim, layer=layer, layers=layers)
+        if not getattr(self.ffn, "per_token", True):
+            raise FitError(
+                f"{self.name} takes a channel mixer that acts on each token alone, such as mlp; given {ffn}: "
+                "prenorm takes one that looks at neighbours."
+            )
 
     def join(self, x: Float[Tensor, "b *grid c"], mixed: Float[Tensor, "b *grid c"]) -> Float[Tensor, "b *grid c"]:
         return self.residual(x, self.ffn(self.norm(mixed)))

@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 from anyformer.core import init
 from anyformer.core.build import build
+from anyformer.core.errors import OptionError
 from anyformer.core.part import Part
 from anyformer.core.segments import Segments
 from anyformer.core.spec import Spec
+from anyformer.layers.embedding.patch import StridedConv
 
 
 class Head(Part):
@@ -137,3 +139,35 @@ class DistilledClassifier(Head):
     def forward(self, x: Float[Tensor, "b n c"], segments: Segments | None = None, prefix: int = 0) -> Tensor:
         first, second = self.both(x)
         return (first + second) / 2
+
+
+class MapHead(Head):
+    """A convolution of every token to `num_classes` channels: `(b, *grid, c)` to `(b, *grid, num_classes)`.
+
+    With a kernel of 1, a linear map of each token alone. Cost: tokens c num_classes kernel^rank multiply-adds.
+
+    Args:
+        dim: channels.
+        num_classes: channels of the output.
+        kernel: tokens along each axis that an output looks at; odd.
+        std: deviation of the first weights (None: what the model's `init` says).
+        rank: axes of the grid.
+
+    Raises:
+        OptionError: an even kernel, which would change the grid.
+    """
+
+    name = "map_head"
+
+    def __init__(self, dim: int, *, num_classes: int = 2, kernel: int = 1, std: float | None = None, rank: int = 2):
+        super().__init__()
+        if kernel < 1 or kernel % 2 == 0:
+            raise OptionError(f"map_head.kernel is odd, so that the grid stays as it is; given {kernel}.")
+        self.conv = StridedConv(
+            dim, num_classes, kernel=kernel, stride=1, padding=kernel // 2, std=std, rank=rank, what=self.name
+        )
+
+    def forward(
+        self, x: Float[Tensor, "b *grid c"], segments: Segments | None = None, prefix: int = 0
+    ) -> Float[Tensor, "b *grid classes"]:
+        return self.conv(x)

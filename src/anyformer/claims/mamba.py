@@ -30,7 +30,7 @@ CLAIM = Claim(
 )
 NOISE, MARK, SYMBOLS = 0, 1, 8
 LENGTH, COPIED = 32, 4
-DIM, DEPTH, STEPS, BATCH, RATE = 32, 2, 450, 64, 1e-2
+DIM, DEPTH, STEPS, BATCH, RATE = 32, 2, 600, 32, 1e-2
 
 
 def samples(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -46,6 +46,7 @@ class TokenMixer(Part):
         padding: padded tokens (segment 0) never change a valid output.
         packing: documents packed in one row do not see each other.
         fixed_grid: built for one grid size; another one raises `SizeError`.
+        pair_bias: `forward` takes `bias` `(b, h, n, n)`, what is known of pairs of tokens, added to their scores.
 
     A causal mixer with a state implements `init_state` and `extend` (or `step`); both continue a sequence and equal
     `forward` over the whole of it.
@@ -58,6 +59,7 @@ class TokenMixer(Part):
     padding: ClassVar[bool] = True
     packing: ClassVar[bool] = False
     fixed_grid: ClassVar[bool] = False
+    pair_bias: ClassVar[bool] = False
     causal: bool = False
 
     def forward(self, x: Tensor, segments: Segments | None = None) -> Tensor:
@@ -84,9 +86,15 @@ class TokenMixer(Part):
 
 
 class ChannelMixer(Part):
-    """Acts on each token alone: `(..., c)` to the same shape."""
+    """Mixes channels: `(..., c)` to the same shape, each token alone where it is `per_token`.
+
+    One that also looks at a token's neighbours sets `per_token = False`. It then takes `(b, *grid, c)`, a `grid` in
+    its constructor where the rank counts, and `forward(x, segments)`, so that padding never changes a valid output; it
+    cannot stand in a causal block.
+    """
 
     kind = "ffn"
+    per_token: ClassVar[bool] = True
 
     def forward(self, x: Tensor) -> Tensor:
         raise NotImplementedError

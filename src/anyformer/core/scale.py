@@ -36,14 +36,14 @@ def scale_to(spec: Spec, parameters: int, **options: Any) -> Spec:
     if parameters < 1:
         raise BudgetError(f"a size is a number of parameters above zero; given {parameters}.")
     low, high = 1e-3, 1.0
-    while count(scaled(spec, high)) < parameters:
+    while size_at(spec, high) < parameters:
         low, high = high, high * 2
         if high > 4096:
             raise BudgetError(f"{spec.name} does not reach {parameters:,} parameters by its widths.")
-    tried = {high: count(scaled(spec, high))}
+    tried = {high: size_at(spec, high)}
     for _ in range(14):
         middle = (low * high) ** 0.5
-        tried[middle] = count(scaled(spec, middle))
+        tried[middle] = size_at(spec, middle)
         low, high = (middle, high) if tried[middle] < parameters else (low, middle)
     best = min(tried, key=lambda f: abs(tried[f] - parameters))
     if abs(tried[best] - parameters) <= TOLERANCE * parameters / 3:
@@ -57,6 +57,14 @@ def scale_to(spec: Spec, parameters: int, **options: Any) -> Spec:
             f"{count(found):,}. Ask for that, or change depth."
         )
     return found
+
+
+def size_at(spec: Spec, factor: float) -> int:
+    """Parameters at this factor; 0 where a part says that its width is too small."""
+    try:
+        return count(scaled(spec, factor))
+    except OptionError:
+        return 0
 
 
 def scaled(spec: Spec, factor: float) -> Spec:
@@ -75,6 +83,9 @@ def _scaled(node: Any, factor: float, heads_of: dict[int, int] | None) -> Any:
         step = _common(heads_of.values())
         step *= 2 if step * 2 <= max(options["dim"] * factor, 2) else 1
         options["dim"] = max(step, round(options["dim"] * factor / step) * step)
+    if isinstance(options.get("growth"), int):  # channels that a dense group adds are seen by the same heads
+        step = _common((heads_of or {}).values())
+        options["growth"] = max(step, round(options["growth"] * factor / step) * step)
     for name in ("hidden", "rank"):
         if isinstance(options.get(name), int):
             options[name] = max(1, round(options[name] * factor))
@@ -128,13 +139,17 @@ def _fill_up(spec: Spec, parameters: int) -> Spec:
 
 
 def _with_ratio(node: Any, factor: float) -> Any:
-    from anyformer.core.registry import index
+    from anyformer.core.build import signature
+    from anyformer.core.registry import index, part_class
 
     if isinstance(node, tuple):
         return tuple(_with_ratio(n, factor) for n in node)
     if not isinstance(node, Spec):
         return node
-    options = {k: _with_ratio(v, factor) for k, v in node.options.items()}
+    options = dict(node.options)
+    if "ffn" in part_entry(node.name)["options"] and "ffn" not in options:
+        options["ffn"] = signature(part_class(node.name))["ffn"][1]  # the default, to be changed too
+    options = {k: _with_ratio(v, factor) for k, v in options.items()}
     entry = index()["parts"].get(node.name, {})
     if entry.get("kind") == "ffn" or "ratio" in entry.get("options", {}):
         if isinstance(options.get("hidden"), int):

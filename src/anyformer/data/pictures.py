@@ -66,3 +66,23 @@ def beside(panels: Sequence[Pixels], gap: int = 4) -> Pixels:
         row[: panel.shape[0], left : left + panel.shape[1]] = panel
         left += panel.shape[1] + gap
     return row
+
+
+def lines(
+    curves: Sequence[tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"], int]], width: int = 320, height: int = 120
+) -> Pixels:
+    """Curves on white in one frame of reference, each as (places, values, colour of `PALETTE`); later ones on top."""
+    from PIL import Image, ImageDraw
+
+    places = np.concatenate([x for x, _, _ in curves])
+    values = np.concatenate([y for _, y, _ in curves])
+    (left, right), (low, high) = (places.min(), places.max()), (values.min(), values.max())
+    across, up = max(float(right - left), 1e-12), max(float(high - low), 1e-12)
+    image = Image.new("RGB", (width, height), (255, 255, 255))
+    pen = ImageDraw.Draw(image)
+    for x, y, colour_of in curves:
+        columns = 4 + (x - left) / across * (width - 9)
+        rows = height - 5 - (y - low) / up * (height - 9)
+        spots = [(float(a), float(b)) for a, b in zip(columns, rows, strict=True)]
+        pen.line(spots, fill=tuple(PALETTE[colour_of].tolist()), width=2)
+    return np.asarray(image)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from anyformer.core.build import build
 from anyformer.core.errors import CheckpointError, UnknownName
 from anyformer.core.files import write_whole
+from anyformer.core.registry import index, resolve
 from anyformer.core.spec import Spec
 from anyformer.models.factory import create_model, with_options
 from anyformer.weights.load import fill_state, load_reference
@@ -42,12 +43,26 @@ def save_pretrained(model: nn.Module, folder: str | Path) -> Path:
 
 
 def spec_card(model: nn.Module) -> str | None:
-    """What a model was built from, as YAML: its spec, family and variant. None where it was built otherwise."""
+    """What a model was built from, as YAML: spec, family, variant, adaptations. None where it was built otherwise."""
     spec = getattr(model, "built_from", None)
     if spec is None:
         return None
     card = {k: v for k in ("family", "variant") if (v := getattr(model, k, None)) is not None}
-    return spec.to_yaml() + "".join(f"{k}: {v}\n" for k, v in card.items())
+    text = spec.to_yaml() + "".join(f"{k}: {v}\n" for k, v in card.items())
+    if adapted := getattr(model, "adaptations", {}):
+        import yaml
+
+        text += yaml.safe_dump({"adaptations": {n: s.to_dict() for n, s in adapted.items()}}, sort_keys=False)
+    return text
+
+
+def adapt_again(model: nn.Module, card: str) -> None:
+    """Adapt a model as its card says that it was; the method is found by its name, as it stands above this room."""
+    import yaml
+
+    for name, data in (yaml.safe_load(card).get("adaptations") or {}).items():
+        spec = Spec.from_dict(data)
+        resolve(index()["methods"]["adapt"]["target"])(model, spec.name, name=name, **spec.options)
 
 
 def from_pretrained(name: str | Path, *, partial: bool = False, **options: Any) -> nn.Module:
@@ -86,6 +101,7 @@ def from_pretrained(name: str | Path, *, partial: bool = False, **options: Any) 
         line.split(": ", 1) for line in metadata["anyformer"].splitlines() if line.startswith(("family", "variant"))
     )
     model.family, model.variant = card.get("family"), card.get("variant")
+    adapt_again(model, metadata["anyformer"])
     model.load_report = fill_state(model, state, [], partial=partial, what=f"weights of the model in {name}")
     return model.eval()
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from anyformer.core.errors import CheckpointError, suggest
-from anyformer.core.registry import index
+from anyformer.core.registry import index, resolve
 from anyformer.weights.mapping import Table, translate
 
 
@@ -71,10 +71,20 @@ def load_reference(model: nn.Module, state_dict: Mapping[str, Tensor], source: s
         if source not in tables:
             raise CheckpointError(f"{family} has no names of {source!r}; {suggest(source, [*tables, 'anyformer'])}")
         names = tables[source]
-        ours, left = translate(names if isinstance(names, Table) else names(model), state_dict)
+        names = names if isinstance(names, Table) else names(model)
+        ours, left = translate(with_adaptations(model, names, source), state_dict)
     return fill_state(
         model, ours, left, partial=partial, what=f"{source} weights for {getattr(model, 'variant', family)}"
     )
+
+
+def with_adaptations(model: nn.Module, names: Table, source: str) -> Table:
+    """A family's table, and before it those of what the model was adapted with."""
+    for name, spec in getattr(model, "adaptations", {}).items():
+        own = resolve(index()["methods"][spec.name]["target"])(**spec.options).names(source, name)
+        if own is not None:
+            names = Table(own.rules, own.prefixes, own.ignore, parent=names)
+    return names
 
 
 def fill_state(model: nn.Module, state: Mapping[str, Tensor], left: list[str], *, partial: bool, what: str) -> Report:

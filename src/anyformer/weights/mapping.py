@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Mapping as Dict
 from dataclasses import dataclass, field
 from typing import Any
@@ -149,9 +149,10 @@ def fill(name: str, match: re.Match, source: str) -> str:
 
 
 def _stripped(name: str, names: Table) -> str:
-    tables: Iterable[Table] = (names,) if names.parent is None else (names, names.parent)
-    for t in tables:
-        for prefix in t.prefixes:
+    at: Table | None = names
+    while at is not None:
+        for prefix in at.prefixes:
             if name.startswith(prefix):
                 return name[len(prefix) :]
+        at = at.parent
     return name

@@ -4,14 +4,46 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from anyformer.core.errors import OptionError
+from anyformer.core.errors import OptionError, suggest
 from anyformer.lab.budget import parse_budget
 
 FREE = ("evaluations", "checkpoint_every", "log_every", "device", "tensorboard")
 """Options that a resumed run may change: the weights do not depend on them."""
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """What the loop has to know of an optimizer.
+
+    Attributes:
+        target: "module:Class"; built from groups of parameters, `lr` and `betas`.
+        betas: where a run names none.
+        state: its tensors of each parameter's shape, which start as zeros.
+        counts: its counters of each parameter (float32 scalars).
+        options: of the constructor.
+    """
+
+    target: str
+    betas: tuple[float, ...]
+    state: tuple[str, ...]
+    counts: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+OPTIMIZERS = {
+    "adamw": Optimizer(
+        "torch.optim:AdamW", (0.9, 0.999), ("exp_avg", "exp_avg_sq"), counts=("step",), options={"fused": True}
+    ),
+    "adan": Optimizer(
+        "anyformer.methods.optimization.adan:Adan",
+        (0.98, 0.92, 0.99),
+        ("exp_avg", "exp_avg_diff", "exp_avg_sq", "previous_grad"),
+    ),
+}
+"""Optimizers by name: another one is another row."""
 
 _LIMITS: dict[str, tuple[float, float]] = {
     "batch_size": (1, math.inf),
@@ -36,9 +68,10 @@ class TrainConfig:
         budget: "60s", "500steps", "10epochs", "2e14flop"; see `anyformer.lab.budget`.
         batch_size: samples per optimizer step, over all processes and micro-batches together.
         accumulate: micro-batches that one process's share of a batch is computed in; changes memory, not the result.
-        learning_rate: of AdamW, at the top of the schedule.
+        optimizer: "adamw" or "adan", a row of `OPTIMIZERS`.
+        learning_rate: at the top of the schedule; Adan's is several times AdamW's.
         weight_decay: of matrices; norms, biases and other vectors have none.
-        betas: of AdamW.
+        betas: of the optimizer; None for its own.
         warmup: share of the budget in which the rate rises linearly.
         final_rate: rate at the end of the cosine, as a share of the top.
         clip: largest norm of the gradient; None for no limit.
@@ -58,9 +91,10 @@ class TrainConfig:
     budget: str = "10epochs"
     batch_size: int = 64
     accumulate: int = 1
+    optimizer: str = "adamw"
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[float, ...] | None = None
     warmup: float = 0.05
     final_rate: float = 0.01
     clip: float | None = 1.0
@@ -84,6 +118,14 @@ class TrainConfig:
             if not low <= value <= high:
                 limit = f"{low} or more" if high == math.inf else f"{low} to {high}"
                 raise OptionError(f"{option} takes {limit}; given {value!r}.")
+        if self.optimizer not in OPTIMIZERS:
+            raise OptionError(f"there is no optimizer {self.optimizer!r}; {suggest(self.optimizer, OPTIMIZERS)}")
+        count = len(OPTIMIZERS[self.optimizer].betas)
+        if self.betas is not None and not (len(self.betas) == count and all(0 <= b < 1 for b in self.betas)):
+            raise OptionError(
+                f"betas of {self.optimizer} are {count} numbers of at least 0 and below 1, or None for its own; "
+                f"given {self.betas!r}."
+            )
         if not 0 < self.learning_rate < math.inf:
             raise OptionError(f"learning_rate is more than 0; given {self.learning_rate!r}.")
         if self.clip is not None and not self.clip > 0:
@@ -98,7 +140,8 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for logs and checkpoints."""
-        return {**dataclasses.asdict(self), "betas": list(self.betas), "budget": str(self.budget)}
+        betas = None if self.betas is None else list(self.betas)
+        return {**dataclasses.asdict(self), "betas": betas, "budget": str(self.budget)}
 
     def binding(self) -> dict[str, Any]:
         """The options on which the final weights depend: a resumed run has to have the same."""

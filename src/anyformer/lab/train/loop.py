@@ -31,7 +31,7 @@ from anyformer.lab.train.config import TrainConfig
 from anyformer.lab.train.distributed import Group, gathering, joined, spread, whole
 from anyformer.lab.train.fingerprint import fingerprint
 from anyformer.lab.train.log import Log, progress_bar
-from anyformer.lab.train.optimizer import Average, adamw, averaged, rate
+from anyformer.lab.train.optimizer import Average, averaged, make_optimizer, rate
 from anyformer.tasks import create_task
 from anyformer.tasks.task import Batch, Task, to_device
 from anyformer.weights.checkpoint import SPEC, WEIGHTS, spec_card
@@ -115,7 +115,7 @@ def train(
         step_flop = count_step_flop(module, task, feed)
         limit = Limit.of(parse_budget(config.budget), feed.epoch_steps, step_flop)
         wrapped = spread(module, group, config.strategy)
-        optimizer = adamw(module, config)
+        optimizer = make_optimizer(module, config)
         average = Average(module, config.ema) if config.ema is not None else None
         facts = {"config": config.binding(), "task": task.facts(), "spec": spec_card(module)}
         step, seconds = start(folder, facts, resume, module, optimizer, average, group)
@@ -378,6 +378,8 @@ def state_tensors(module: nn.Module, optimizer: torch.optim.Optimizer, average: 
     tensors = {f"model.{name}": t for name, t in module.state_dict().items() if isinstance(t, Tensor)}
     for name, p in module.named_parameters():
         tensors |= {f"optimizer.{key}.{name}": t for key, t in optimizer.state.get(p, {}).items()}
+    for i, group in enumerate(optimizer.param_groups):  # what an optimizer counts once for a group
+        tensors |= {f"optimizer.groups.{i}.{key}": t for key, t in group.items() if isinstance(t, Tensor)}
     if average is not None:
         tensors |= {f"average.{name}": t for name, t in average.weights.items()}
     return tensors

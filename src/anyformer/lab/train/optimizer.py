@@ -1,4 +1,4 @@
-"""AdamW, its schedule, and the moving average of the weights."""
+"""The optimizer, its schedule, and the moving average of the weights."""
 
 from __future__ import annotations
 
@@ -9,25 +9,31 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from anyformer.lab.train.config import TrainConfig
+from anyformer.core.errors import FitError
+from anyformer.core.registry import resolve
+from anyformer.lab.train.config import OPTIMIZERS, TrainConfig
 
 
-def adamw(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW with decay on matrices only; its state is there from the start, so that a checkpoint can be read into it.
+def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """The optimizer of a run, with decay on matrices only.
 
-    Loshchilov and Hutter 2017, "Decoupled weight decay regularization", arXiv:1711.05101, algorithm 2.
+    AdamW: Loshchilov and Hutter 2017, "Decoupled weight decay regularization", arXiv:1711.05101, algorithm 2. Its
+    state is there from the start, so that a checkpoint can be read into it.
     """
+    row = OPTIMIZERS[config.optimizer]
     trained = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim >= 2], "weight_decay": config.weight_decay},
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(
-        [g for g in groups if g["params"]], lr=config.learning_rate, betas=config.betas, fused=True
-    )
+    betas = row.betas if config.betas is None else tuple(config.betas)
+    groups = [g for g in groups if g["params"]]
+    if not groups:
+        raise FitError("no parameter of this model trains: set requires_grad of those that shall.")
+    optimizer = resolve(row.target)(groups, lr=config.learning_rate, betas=betas, **row.options)
     for p in trained:
-        step = torch.zeros((), dtype=torch.float32, device=p.device)
-        optimizer.state[p] = {"step": step, "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
+        optimizer.state[p] = {name: torch.zeros((), dtype=torch.float32, device=p.device) for name in row.counts}
+        optimizer.state[p] |= {name: torch.zeros_like(p) for name in row.state}
     return optimizer
 
 

@@ -40,6 +40,7 @@ class Attention(TokenMixer):
     causality = "option"
     cost = 2.0
     packing = True
+    pair_bias = True
     tiny = {"heads": 2}
 
     def __init__(
@@ -65,13 +66,20 @@ class Attention(TokenMixer):
         self.scoring = build(scoring, "scoring", heads=heads)
         self.out = init.linear(self.qkv.widths[0], dim, bias=out_bias)
 
-    def forward(self, x: Float[Tensor, "b *grid c"], segments: Segments | None = None) -> Float[Tensor, "b *grid c"]:
+    def forward(
+        self,
+        x: Float[Tensor, "b *grid c"],
+        segments: Segments | None = None,
+        bias: Float[Tensor, "b h n n"] | None = None,
+    ) -> Float[Tensor, "b *grid c"]:
         tokens = x.flatten(1, -2)
         q, k, v = self.qkv(tokens)
         if self.rotation is not None:
             positions = None if segments is None else segments.positions()
             q, k = self.rotation(q, positions), self.rotation(k, positions)
-        bias = self.distance(q.shape[2], k.shape[2], q.device) if self.distance is not None else None
+        if self.distance is not None:
+            apart = self.distance(q.shape[2], k.shape[2], q.device)
+            bias = apart if bias is None else bias + apart
         mask = segments.pairs() if segments is not None else None
         y = self.scoring(q, k, v, bias=bias, mask=mask, causal=self.causal)
         return self.out(merge_heads(y)).view_as(x)

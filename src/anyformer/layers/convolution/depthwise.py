@@ -25,12 +25,13 @@ class DepthwiseConv(TokenMixer):
     Args:
         dim: channels.
         kernel: tokens along each axis that a filter covers; odd, so that the grid stays as it is.
+        dilation: steps between the tokens that a filter covers; 1 for neighbours.
         bias: a bias per channel.
         std: deviation of the first weights.
         grid: only its rank counts.
 
     Raises:
-        OptionError: an even kernel.
+        OptionError: an even kernel; a dilation below 1.
     """
 
     name = "depthwise"
@@ -42,6 +43,7 @@ class DepthwiseConv(TokenMixer):
         dim: int,
         *,
         kernel: int = 7,
+        dilation: int = 1,
         bias: bool = True,
         std: float = 0.02,
         grid: Sequence[int | None] = (None, None),
@@ -52,11 +54,15 @@ class DepthwiseConv(TokenMixer):
                 f"depthwise.kernel is odd, so that as many tokens lie before as after; given {kernel}: take "
                 f"{max(kernel - 1, 1)} or {max(kernel, 0) + 1}."
             )
+        if dilation < 1:
+            raise OptionError(f"depthwise.dilation is 1 or more; given {dilation}.")
+        self.dilation = dilation
         self.weight = nn.Parameter(trunc_normal(torch.empty(dim, 1, *[kernel] * len(grid)), std))
         self.bias = nn.Parameter(torch.zeros(dim)) if bias else None
 
     def forward(self, x: Float[Tensor, "b *grid c"], segments: Segments | None = None) -> Float[Tensor, "b *grid c"]:
         x = x if segments is None else segments.zero(x)
         convolve = CONVOLUTIONS[x.dim() - 2]
-        half = self.weight.shape[-1] // 2
-        return convolve(x.movedim(-1, 1), self.weight, self.bias, padding=half, groups=len(self.weight)).movedim(1, -1)
+        half = self.dilation * (self.weight.shape[-1] // 2)
+        y = convolve(x.movedim(-1, 1), self.weight, self.bias, 1, half, self.dilation, len(self.weight))
+        return y.movedim(1, -1)

@@ -30,6 +30,7 @@ class StridedConv(nn.Module):
         rest: what happens to a map that patches (kernel = stride) do not divide: "pad" fills it with zeros at its
             end, "drop" leaves out its end, as a plain convolution does, and "refuse" raises `SizeError` with the sizes
             that fit.
+        std: deviation of the first weights (None: what `core.init.starting` says).
         rank: axes of the grid.
         what: who asks, for messages.
     """
@@ -44,13 +45,14 @@ class StridedConv(nn.Module):
         padding: int = 0,
         rest: Rest = "pad",
         bias: bool = True,
+        std: float | None = None,
         rank: int = 2,
         what: str = "patch embedding",
     ):
         super().__init__()
         self.kernel, self.stride, self.padding, self.what = kernel, stride, padding, what
         self.rest = rest if kernel == stride and not padding else "drop"
-        self.weight = nn.Parameter(trunc_normal(torch.empty(dim, inputs, *[kernel] * rank)))
+        self.weight = nn.Parameter(trunc_normal(torch.empty(dim, inputs, *[kernel] * rank), std))
         self.bias = nn.Parameter(torch.zeros(dim)) if bias else None
 
     def grid(self, size: Sequence[int]) -> tuple[int, ...]:

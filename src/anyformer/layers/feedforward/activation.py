@@ -56,6 +56,19 @@ class ReLU(Activation):
         return F.relu(x)
 
 
+class LeakyReLU(Activation):
+    """max(x, slope x). Maas, Hannun and Ng 2013, "Rectifier nonlinearities improve neural network acoustic models"."""
+
+    name = "leaky_relu"
+
+    def __init__(self, *, slope: float = 0.01):
+        super().__init__()
+        self.slope = slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(x, self.slope)
+
+
 class SquaredReLU(Activation):
     """max(x, 0)^2. So et al. 2021 (Primer), arXiv:2109.08668."""
 

@@ -67,8 +67,10 @@ def fit_window(window: int, grid: Sequence[int | None], *, cap: bool, part: str)
     return tuple(window if g is None else min(window, g) for g in grid)
 
 
-def plan(grid: Sequence[int], window: Sequence[int], shift: Sequence[int], *, rest: Rest = "pad") -> Tiling:
-    """The tiling of a grid; an axis that one window covers is not shifted.
+def plan(
+    grid: Sequence[int], window: Sequence[int], shift: Sequence[int], *, rest: Rest = "pad", shift_lone: bool = False
+) -> Tiling:
+    """The tiling of a grid; an axis that one window covers is shifted only where `shift_lone` says so.
 
     Raises `SizeError` where windows do not divide the grid and the `rest` is to be refused.
     """
@@ -80,7 +82,7 @@ def plan(grid: Sequence[int], window: Sequence[int], shift: Sequence[int], *, re
             f"are multiples of {_by(window)}, the nearest {_by(near)} (an image side is that many times the pixels of "
             'a token); or set rest="pad".'
         )
-    shift = tuple(0 if p == w else s for p, w, s in zip(padded, window, shift, strict=True))
+    shift = tuple(s if shift_lone or p != w else 0 for p, w, s in zip(padded, window, shift, strict=True))
     return Tiling(tuple(grid), padded, tuple(window), shift)
 
 

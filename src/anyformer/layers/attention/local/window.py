@@ -14,7 +14,7 @@ from anyformer.core.build import build
 from anyformer.core.part import TokenMixer
 from anyformer.core.segments import Segments
 from anyformer.core.spec import Spec
-from anyformer.layers.attention.local.tiling import Rest, fit_window, plan, tile, tile_segments, untile
+from anyformer.layers.attention.local.tiling import Rest, Tiling, fit_window, plan, tile, tile_segments, untile
 from anyformer.layers.attention.projection import QKV, merge_heads
 
 
@@ -31,7 +31,8 @@ class WindowAttention(TokenMixer):
         dim: channels.
         heads: attention heads.
         window: side of a window.
-        shift: "half" a window, or none; none where one window covers an axis.
+        shift: "half" a window, none where one window covers an axis; "always" half a window, there too, as in the
+            authors' code for detection and segmentation; or "none".
         cap: make a window that is larger than the grid as large as the grid; without it, that raises `SizeError`.
         rest: a grid that windows do not divide is filled ("pad") or raises `SizeError` ("refuse").
         qkv_bias: biases of queries, keys and values; "qv" leaves the keys' out.
@@ -51,7 +52,7 @@ class WindowAttention(TokenMixer):
         *,
         heads: int,
         window: int = 7,
-        shift: Literal["none", "half"] = "none",
+        shift: Literal["none", "half", "always"] = "none",
         cap: bool = False,
         rest: Rest = "pad",
         qkv_bias: bool | Literal["qv"] = True,
@@ -61,7 +62,8 @@ class WindowAttention(TokenMixer):
     ):
         super().__init__()
         self.window = fit_window(window, grid, cap=cap, part=self.name)
-        self.shift = tuple(w // 2 if shift == "half" and w == window else 0 for w in self.window)
+        self.shift = tuple(w // 2 if shift != "none" and w == window else 0 for w in self.window)
+        self.shift_lone = shift == "always"
         self.rest: Rest = rest
         self.qkv = QKV(dim, heads=heads, bias=qkv_bias, part=self.name)
         self.bias = build(distance, "bias", heads=heads, window=self.window) if distance is not None else None
@@ -69,8 +71,8 @@ class WindowAttention(TokenMixer):
         self.out = init.linear(dim, dim)
 
     def forward(self, x: Float[Tensor, "b *grid c"], segments: Segments | None = None) -> Float[Tensor, "b *grid c"]:
-        tiling = plan(x.shape[1:-1], self.window, self.shift, rest=self.rest)
-        tiles = tile(x, tiling)
+        tiling = plan(x.shape[1:-1], self.window, self.shift, rest=self.rest, shift_lone=self.shift_lone)
+        tiles = self.gather(x, tiling)
         q, k, v = self.qkv(tiles.flatten(0, 1))
         mask = tiling.mask(x.device)
         if segments is not None:
@@ -81,3 +83,7 @@ class WindowAttention(TokenMixer):
         bias = self.bias() if self.bias is not None else None
         y = self.out(merge_heads(self.scoring(q, k, v, bias=bias, mask=mask)))
         return untile(y.view(len(x), math.prod(tiling.tiles), -1, y.shape[-1]), tiling)
+
+    def gather(self, x: Float[Tensor, "b *grid c"], tiling: Tiling) -> Float[Tensor, "b tiles t c"]:
+        """The tokens of every window, from which its queries, keys and values are made."""
+        return tile(x, tiling)

@@ -1,0 +1,18 @@
+"""How the authors name GMML's parameters: the encoder's, which is a ViT of timm's names, and the head's."""
+
+from __future__ import annotations
+
+from anyformer.weights.mapping import Rule, Table
+from anyformer.weights.vision.simmim import inside
+from anyformer.weights.vision.vit import OFFICIAL as VIT
+
+SOURCES = {
+    "official": Table(
+        [
+            Rule("head_recons.mlp.{p}", "head.{p}"),
+            Rule("head_recons.convTrans.{p}", "pixels.{p}"),
+            *inside(VIT, "backbone."),
+        ],
+        prefixes=("module.",),
+    )
+}

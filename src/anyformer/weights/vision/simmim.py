@@ -1,0 +1,59 @@
+"""How transformers and the authors name SimMIM's parameters: the encoder's under a prefix, a mask token, a head."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from anyformer.weights.mapping import Rule, Table, table
+from anyformer.weights.vision.swin import OFFICIAL as SWIN
+from anyformer.weights.vision.swin import TRANSFORMERS as SWIN_TRANSFORMERS
+from anyformer.weights.vision.vit import OFFICIAL as VIT
+
+VIT_RELATIVE = table(
+    ("rel_pos_bias.relative_position_bias_table", "bias.table"),
+    ("blocks.{i}.attn.q_bias", "blocks.{i}.mixer.qkv.q_bias"),
+    ("blocks.{i}.attn.v_bias", "blocks.{i}.mixer.qkv.v_bias"),
+    ignore=("rel_pos_bias.relative_position_index",),
+    parent=VIT,
+)
+
+
+def flat(tensor: Tensor) -> Tensor:
+    """The mask token `(1, 1, c)` as `(c,)`; a 1x1 convolution `(o, i, 1, 1)` as a matrix."""
+    return tensor.flatten() if tensor.shape[0] == 1 else tensor.flatten(1)
+
+
+def inside(encoder: Table, prefix: str) -> list[Rule]:
+    """An encoder's rules for names that stand under a prefix, for our encoder inside this model."""
+
+    def under(names: Any, before: str) -> Any:
+        return before + names if isinstance(names, str) else tuple(before + n for n in names)
+
+    return [Rule(under(r.theirs, prefix), under(r.ours, "encoder."), r.change, r.some) for r in encoder.all_rules()]
+
+
+def whole(encoder: Table, prefix: str, token: str) -> Table:
+    """The table of a model with this encoder."""
+    own = [
+        Rule(prefix + token, "mask_token", flat),
+        Rule("decoder.0.weight", "decoder.weight", flat),
+        Rule("decoder.0.bias", "decoder.bias"),
+    ]
+    return Table([*own, *inside(encoder, prefix)], ignore=[prefix + n for n in encoder.all_ignored() if n != token])
+
+
+def official(model: Any) -> Table:
+    """The authors' names, by the encoder."""
+    return whole(SWIN if hasattr(model.encoder, "stages") else VIT_RELATIVE, "encoder.", "mask_token")
+
+
+SOURCES = {"transformers": whole(SWIN_TRANSFORMERS, "swin.", "embeddings.mask_token"), "official": official}
+NAMES = {
+    "official": {
+        "simmim_pretrain__vit_base__img224__800ep": "simmim_vit_base",
+        "simmim_pretrain__swin_base__img192_window6__100ep": "simmim_swin_base",
+        "simmim_pretrain__swin_large__img192_window12__800ep": "simmim_swin_large",
+    },
+}

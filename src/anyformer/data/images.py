@@ -39,16 +39,21 @@ class Listing:
     classes: tuple[str, ...]
 
 
-def read_folder(root: Path, classes: Sequence[str] | None = None) -> Listing:
+def read_folder(
+    root: Path, classes: Sequence[str] | None = None, suffixes: Sequence[str] = SUFFIXES, what: str = "images"
+) -> Listing:
     """List `root/CLASS/IMAGE`, or `root/train/CLASS/IMAGE` with valid (val, validation) and test beside it.
 
     Args:
         classes: their names; another folder is then an error. By default the folders' names, sorted.
+        suffixes: how the names of files end; others are left out.
+        what: the files, for messages.
 
     Raises `DataError` for a folder that is missing or empty, a class without images, or fewer than two classes.
     """
     if not root.is_dir():
-        raise DataError(f"there is no folder or CSV table {root}: give one with a folder of images per class.")
+        kind = "folder or CSV table" if what == "images" else "folder"
+        raise DataError(f"there is no {kind} {root}: give one with a folder of {what} per class.")
     inner = _folders(root)
     parts = [(FOLDERS[f.name.lower()], f) for f in inner if f.name.lower() in FOLDERS]
     if not any(split == "train" for split, _ in parts):
@@ -67,9 +72,9 @@ def read_folder(root: Path, classes: Sequence[str] | None = None) -> Listing:
             raise DataError(f"{folder} is none of the {len(names)} classes of the training part; {near}")
     rows: list[tuple[Path, int, str]] = []
     for split, folder in found:
-        files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
         if not files and split in ("train", ""):
-            raise DataError(f"the class folder {folder} holds no images ({', '.join(SUFFIXES)}): fill or remove it.")
+            raise DataError(f"the class folder {folder} holds no {what} ({', '.join(suffixes)}): fill or remove it.")
         rows += [(p, names.index(folder.name), split) for p in files]
     return _listing(root, rows, names)
 
@@ -260,7 +265,7 @@ def open_parts(
     lost = set(skipped)
     kept = [i for i, path in enumerate(listing.paths) if path not in lost]
     _check_kept(listing, kept, lost)
-    rows = _deal(listing, kept, seed)
+    rows = deal(listing, kept, seed)
     check_splits(rows, listing.source)
     parts = {}
     for split, members in rows.items():
@@ -278,8 +283,8 @@ def _check_kept(listing: Listing, kept: list[int], lost: set[Path]) -> None:
             raise DataError(f"{listing.source}: the class {name!r} is empty in the training part: {reason}.")
 
 
-def _deal(listing: Listing, kept: list[int], seed: int) -> dict[str, list[int]]:
-    """Indices per part: those that the listing gives, and the missing parts out of the training images."""
+def deal(listing: Listing, kept: list[int], seed: int) -> dict[str, list[int]]:
+    """Indices per part: those that the listing gives, and the missing parts out of the training samples."""
     rows = {s: [i for i in kept if listing.splits[i] == s] for s in ("train", "valid", "test")}
     open_rows = [i for i in kept if listing.splits[i] == ""] + rows["train"]
     dealt = stratified(

@@ -63,13 +63,13 @@ class Translation(Task):
         """
         pairs = [self.encoded[self.check_split(split)][i] for i in indices.tolist()]
         return {
-            "source": _padded([source for source, _ in pairs], PAD),
-            "target": _padded([[START, *target] for _, target in pairs], PAD),
-            "labels": _padded([[*target, END] for _, target in pairs], IGNORE),
+            "source": padded([source for source, _ in pairs], PAD),
+            "target": padded([[START, *target] for _, target in pairs], PAD),
+            "labels": padded([[*target, END] for _, target in pairs], IGNORE),
         }
 
     def loss(self, model: nn.Module, batch: Batch, *, label_smoothing: float = 0.0) -> Tensor:
-        return _cross_entropy(_logits(model, batch["source"], batch["target"]), batch["labels"], label_smoothing)
+        return token_loss(_logits(model, batch["source"], batch["target"]), batch["labels"], label_smoothing)
 
     def count(self, batch: Batch) -> int:
         return int((batch["labels"] != IGNORE).sum())
@@ -86,7 +86,7 @@ class Translation(Task):
         with measuring(model) as device:
             for _, batch in self.batches(split, batch_size, device):
                 logits, count = _logits(model, batch["source"], batch["target"]), self.count(batch)
-                nats += float(_cross_entropy(logits, batch["labels"])) * count
+                nats += float(token_loss(logits, batch["labels"])) * count
                 right += int((logits.argmax(-1) == batch["labels"]).sum())
                 tokens += count
                 guesses += self._texts(write(model, batch["source"], self.target_length))
@@ -110,7 +110,7 @@ class Translation(Task):
                     f"{text[:40]!r} has {len(source)}."
                 )
         with measuring(model) as device:
-            written = write(model, _padded(encoded, PAD).to(device), self.target_length)
+            written = write(model, padded(encoded, PAD).to(device), self.target_length)
         return [{"input": text, "output": out} for text, out in zip(inputs, self._texts(written), strict=True)]
 
     def _texts(self, rows: Tensor) -> list[str]:
@@ -131,7 +131,7 @@ class Translation(Task):
         }  # fmt: skip
 
 
-def _padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:
+def padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:
     """`(b, longest)` int64, filled up on the right."""
     longest = max(len(row) for row in rows)
     return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows])
@@ -143,7 +143,7 @@ def _logits(model: nn.Module, source: Tensor, target: Tensor) -> Tensor:
     return model(source, target, source_segments=sources, target_segments=targets).float()
 
 
-def _cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+def token_loss(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
     return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORE, label_smoothing=label_smoothing)
 
 

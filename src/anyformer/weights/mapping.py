@@ -66,6 +66,14 @@ def table(*rules: tuple | Rule, **options) -> Table:
     return Table([r if isinstance(r, Rule) else Rule(*r) for r in rules], **options)
 
 
+def inside(names: Table, place: str) -> Table:
+    """A table for a model that stands inside another one, as its module `place`."""
+    rules = [
+        Rule(r.theirs, tuple(f"{place}.{ours}" for ours in r.targets), r.change, r.some) for r in names.all_rules()
+    ]
+    return Table(rules, names.prefixes, names.all_ignored())
+
+
 def transpose(tensor: Tensor) -> Tensor:
     """A matrix stored as (in, out), as GPT-2's are."""
     return tensor.t()

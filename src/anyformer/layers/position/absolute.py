@@ -28,7 +28,8 @@ class LearnedPosition(Part):
         prefix: tokens before the grid (class tokens) that have positions of their own; others before it get none.
         offset: rows left unused at the start of a sequence's table (RoBERTa and OPT: 2).
         std: deviation of the first values; None: 0.02, or with `init="fan_in"` about that of what they are added to.
-        resize: how an image's table is resized: "bicubic" with antialiasing (ViT) or "bilinear" (PVT).
+        resize: how an image's table is resized: "bicubic" with antialiasing (ViT), "cubic" without it (ViTDet), or
+            "bilinear" (PVT).
     """
 
     name = "learned"
@@ -44,7 +45,7 @@ class LearnedPosition(Part):
         prefix: int = 0,
         offset: int = 0,
         std: float | None = None,
-        resize: Literal["bicubic", "bilinear"] = "bicubic",
+        resize: Literal["bicubic", "cubic", "bilinear"] = "bicubic",
     ):
         super().__init__()
         self.grid, self.prefix, self.offset, self.resize = tuple(grid), prefix, offset, resize
@@ -88,7 +89,8 @@ class LearnedPosition(Part):
         image = rest.view(1, *self.grid, -1).movedim(-1, 1)
         if len(grid) == 2:
             antialias = self.resize == "bicubic"
-            image = nn.functional.interpolate(image.float(), size=grid, mode=self.resize, antialias=antialias)
+            mode = "bilinear" if self.resize == "bilinear" else "bicubic"
+            image = nn.functional.interpolate(image.float(), size=grid, mode=mode, antialias=antialias)
         else:
             image = nn.functional.interpolate(image.float(), size=grid, mode="trilinear")
         return torch.cat([first, image.to(table.dtype).movedim(1, -1).flatten(0, -2)])

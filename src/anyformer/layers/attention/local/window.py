@@ -71,7 +71,7 @@ class WindowAttention(TokenMixer):
         self.out = init.linear(dim, dim)
 
     def forward(self, x: Float[Tensor, "b *grid c"], segments: Segments | None = None) -> Float[Tensor, "b *grid c"]:
-        tiling = plan(x.shape[1:-1], self.window, self.shift, rest=self.rest, shift_lone=self.shift_lone)
+        tiling = self.tiling(x.shape[1:-1])
         tiles = self.gather(x, tiling)
         q, k, v = self.qkv(tiles.flatten(0, 1))
         mask = tiling.mask(x.device)
@@ -83,6 +83,10 @@ class WindowAttention(TokenMixer):
         bias = self.bias() if self.bias is not None else None
         y = self.out(merge_heads(self.scoring(q, k, v, bias=bias, mask=mask)))
         return untile(y.view(len(x), math.prod(tiling.tiles), -1, y.shape[-1]), tiling)
+
+    def tiling(self, size: Sequence[int]) -> Tiling:
+        """How windows tile a grid of this size."""
+        return plan(size, self.window, self.shift, rest=self.rest, shift_lone=self.shift_lone)
 
     def gather(self, x: Float[Tensor, "b *grid c"], tiling: Tiling) -> Float[Tensor, "b tiles t c"]:
         """The tokens of every window, from which its queries, keys and values are made."""

@@ -1,0 +1,41 @@
+"""Segmentation models against the goldens of their references, through `load_reference`."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from anyformer import create_model, load_reference
+from golden import Golden
+
+
+def scores(model, images: Tensor) -> dict[str, Tensor]:
+    return {"output": model(images)}
+
+
+def transformers_segformer(model, images: Tensor) -> dict[str, Tensor]:
+    """transformers' names: the map of every stage, and scores before they are enlarged."""
+    return {f"stages.{i}": m for i, m in enumerate(model.features(images))} | {"logits": model.scores(images)}
+
+
+CASES = {  # golden: (name for create_model, outputs under the golden's names)
+    "segformer--segformer-b0-ade--transformers": (
+        "transformers:nvidia/segformer-b0-finetuned-ade-512-512",
+        transformers_segformer,
+    ),
+    "segformer3d--segformer3d_brats--official": ("official:SegFormer3D", scores),
+    "dc_swin--dcswin_tiny--official": ("official:dcswin_tiny", scores),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_golden(name: str):
+    golden = Golden(name)
+    ours, outputs = CASES[name]
+    model = create_model(ours).eval()
+    assert model.num_parameters() == golden.parameters
+    load_reference(model, golden.state(), golden.source)
+    (images,) = golden.inputs().values()
+    with torch.no_grad():
+        golden.check(outputs(model, images))

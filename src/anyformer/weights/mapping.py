@@ -66,12 +66,18 @@ def table(*rules: tuple | Rule, **options) -> Table:
     return Table([r if isinstance(r, Rule) else Rule(*r) for r in rules], **options)
 
 
-def inside(names: Table, place: str) -> Table:
-    """A table for a model that stands inside another one, as its module `place`."""
+def inside(names: Table, place: str, prefix: str = "") -> Table:
+    """A table for a model that is the module `place` of ours, and whose names stand under `prefix` in theirs."""
     rules = [
-        Rule(r.theirs, tuple(f"{place}.{ours}" for ours in r.targets), r.change, r.some) for r in names.all_rules()
+        Rule(
+            tuple(prefix + theirs for theirs in r.sources),
+            tuple(f"{place}.{ours}" for ours in r.targets),
+            r.change,
+            r.some,
+        )
+        for r in names.all_rules()
     ]
-    return Table(rules, names.prefixes, names.all_ignored())
+    return Table(rules, names.prefixes, [prefix + pattern for pattern in names.all_ignored()])
 
 
 def transpose(tensor: Tensor) -> Tensor:

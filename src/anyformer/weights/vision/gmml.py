@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from anyformer.weights.mapping import Rule, Table
-from anyformer.weights.vision.simmim import inside
+from anyformer.weights.mapping import Rule, Table, inside
 from anyformer.weights.vision.vit import OFFICIAL as VIT
 
 SOURCES = {
@@ -11,7 +10,7 @@ SOURCES = {
         [
             Rule("head_recons.mlp.{p}", "head.{p}"),
             Rule("head_recons.convTrans.{p}", "pixels.{p}"),
-            *inside(VIT, "backbone."),
+            *inside(VIT, "encoder", "backbone.").rules,
         ],
         prefixes=("module.",),
     )

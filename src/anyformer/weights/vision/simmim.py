@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from anyformer.weights.mapping import Rule, Table, table
+from anyformer.weights.mapping import Rule, Table, inside, table
 from anyformer.weights.vision.swin import OFFICIAL as SWIN
 from anyformer.weights.vision.swin import TRANSFORMERS as SWIN_TRANSFORMERS
 from anyformer.weights.vision.vit import OFFICIAL as VIT
@@ -25,15 +25,6 @@ def flat(tensor: Tensor) -> Tensor:
     return tensor.flatten() if tensor.shape[0] == 1 else tensor.flatten(1)
 
 
-def inside(encoder: Table, prefix: str) -> list[Rule]:
-    """An encoder's rules for names that stand under a prefix, for our encoder inside this model."""
-
-    def under(names: Any, before: str) -> Any:
-        return before + names if isinstance(names, str) else tuple(before + n for n in names)
-
-    return [Rule(under(r.theirs, prefix), under(r.ours, "encoder."), r.change, r.some) for r in encoder.all_rules()]
-
-
 def whole(encoder: Table, prefix: str, token: str) -> Table:
     """The table of a model with this encoder."""
     own = [
@@ -41,7 +32,8 @@ def whole(encoder: Table, prefix: str, token: str) -> Table:
         Rule("decoder.0.weight", "decoder.weight", flat),
         Rule("decoder.0.bias", "decoder.bias"),
     ]
-    return Table([*own, *inside(encoder, prefix)], ignore=[prefix + n for n in encoder.all_ignored() if n != token])
+    under = inside(encoder, "encoder", prefix)
+    return Table([*own, *under.rules], ignore=[n for n in under.ignore if n != prefix + token])
 
 
 def official(model: Any) -> Table:

@@ -1,0 +1,217 @@
+"""Blocks of detectors: an image's tokens among themselves, and object queries that look at them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from anyformer.blocks.block import Block
+from anyformer.core.build import build
+from anyformer.core.errors import SizeError
+from anyformer.core.segments import Segments
+from anyformer.core.spec import Spec
+from anyformer.layers.attention.cross.positioned import PositionedAttention
+from anyformer.layers.attention.sparse.deformable import DeformableAttention
+
+
+class Memory(NamedTuple):
+    """What queries look at.
+
+    Attributes:
+        tokens: `(b, m, c)`, of one map or of several.
+        position: their positions `(#b, m, c)`, for attention that adds them.
+        valid: `(b, m)`, false at padding.
+        grids: rows and columns of each map, for attention that samples them.
+        reference: where each query looks on each map, boxes `(b, n, maps, 4)` as shares of the map.
+    """
+
+    tokens: Tensor
+    position: Tensor | None = None
+    valid: Tensor | None = None
+    grids: Sequence[tuple[int, int]] = ()
+    reference: Tensor | None = None
+
+
+class DetectionEncoderBlock(Block):
+    """norm(x + attention), norm(x + ffn), with positions added to queries and keys in every block.
+
+    Carion et al. 2020 (DETR), arXiv:2005.12872, appendix A.3. Arguments as `TwoBranch`'s; `heads` of the attention.
+    """
+
+    name = "detection_encoder"
+    papers = ("group_detr",)
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        heads: int = 8,
+        ffn: Spec = Spec("mlp", act=Spec("relu")),
+        norm: Spec = Spec("layernorm"),
+        residual: Spec = Spec("add"),
+        grid: Sequence[int | None] | None = None,
+        layer: int = 0,
+        layers: int = 1,
+        drop_path: float = 0.0,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        joins = {"dim": dim, "drop_path": drop_path, "dropout": dropout}
+        self.attention = PositionedAttention(dim, heads=heads, scoring=Spec("softmax", dropout=float(dropout)))
+        self.norm1, self.norm2 = (build(norm, "norm", dim=dim) for _ in range(2))
+        self.residual1, self.residual2 = (build(residual, "residual", **joins) for _ in range(2))
+        self.ffn = build(ffn, "ffn", dim=dim, grid=grid, causal=False, layer=layer, layers=layers)
+
+    def forward(
+        self,
+        x: Float[Tensor, "b *grid c"],
+        segments: Segments | None = None,
+        position: Float[Tensor, "#b n c"] | None = None,
+    ) -> Float[Tensor, "b *grid c"]:
+        tokens = x.flatten(1, -2)
+        valid = None if segments is None else segments.flat().valid
+        tokens = self.norm1(self.residual1(tokens, self.attention(tokens, tokens, position, position, valid)))
+        return self.norm2(self.residual2(tokens, self.ffn(tokens))).view_as(x)
+
+
+class QueryBlock(Block):
+    """norm(x + self-attention), norm(x + cross-attention), norm(x + ffn) of object queries `(b, n, c)`.
+
+    Carion et al. 2020 (DETR), arXiv:2005.12872, appendix A.3. With `groups`, queries of a group see their own group
+    only, in the batch axis: Chen et al. 2022 (Group DETR), arXiv:2207.13085, section 3.2. The memory is common.
+    Arguments as `DetectionEncoderBlock`'s; what inherits says how queries look at the memory.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        heads: int,
+        cross: nn.Module,
+        ffn: Spec,
+        norm: Spec,
+        residual: Spec,
+        grid: Sequence[int | None] | None,
+        layer: int,
+        layers: int,
+        drop_path: float,
+        dropout: float,
+    ):
+        super().__init__()
+        joins = {"dim": dim, "drop_path": drop_path, "dropout": dropout}
+        self.attention = PositionedAttention(dim, heads=heads, scoring=Spec("softmax", dropout=float(dropout)))
+        self.cross = cross
+        self.norm1, self.norm_cross, self.norm2 = (build(norm, "norm", dim=dim) for _ in range(3))
+        self.residual1, self.residual_cross, self.residual2 = (build(residual, "residual", **joins) for _ in range(3))
+        self.ffn = build(ffn, "ffn", dim=dim, grid=grid, causal=False, layer=layer, layers=layers)
+
+    def look(self, x: Float[Tensor, "b n c"], position: Tensor | None, memory: Memory) -> Float[Tensor, "b n c"]:
+        """What the queries take from the memory."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        x: Float[Tensor, "b n c"],
+        position: Float[Tensor, "#b n c"] | None = None,
+        memory: Memory | None = None,
+        groups: int = 1,
+    ) -> Float[Tensor, "b n c"]:
+        if memory is None:
+            raise SizeError(f"{self.name} looks at an image's tokens: give memory=Memory(tokens).")
+        x = self.norm1(self.residual1(x, self.among(x, position, groups)))
+        x = self.norm_cross(self.residual_cross(x, self.look(x, position, memory)))
+        return self.norm2(self.residual2(x, self.ffn(x)))
+
+    def among(self, x: Float[Tensor, "b n c"], position: Tensor | None, groups: int) -> Float[Tensor, "b n c"]:
+        """Self-attention inside each group."""
+        if x.shape[1] % groups:
+            raise SizeError(
+                f"queries come in groups of the same size: {x.shape[1]} queries are no {groups} groups; "
+                f"take a multiple of {groups}."
+            )
+        apart = x.unflatten(1, (groups, -1)).flatten(0, 1)
+        if position is not None:
+            position = position.expand_as(x).unflatten(1, (groups, -1)).flatten(0, 1)
+        return self.attention(apart, apart, position, position).unflatten(0, (-1, groups)).flatten(1, 2)
+
+
+class DetectionDecoderBlock(QueryBlock):
+    """Object queries that attend among themselves and to all tokens of an image.
+
+    Carion et al. 2020 (DETR), arXiv:2005.12872, appendix A.3. Cost: groups (n / groups)^2 c + n m c for the
+    attentions. Arguments as `DetectionEncoderBlock`'s.
+    """
+
+    name = "detection_decoder"
+    papers = ("group_detr",)
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        heads: int = 8,
+        ffn: Spec = Spec("mlp", act=Spec("relu")),
+        norm: Spec = Spec("layernorm"),
+        residual: Spec = Spec("add"),
+        grid: Sequence[int | None] | None = None,
+        layer: int = 0,
+        layers: int = 1,
+        drop_path: float = 0.0,
+        dropout: float = 0.0,
+    ):
+        cross = PositionedAttention(dim, heads=heads, scoring=Spec("softmax", dropout=float(dropout)))
+        super().__init__(
+            dim, heads=heads, cross=cross, ffn=ffn, norm=norm, residual=residual, grid=grid, layer=layer, layers=layers,
+            drop_path=drop_path, dropout=dropout,
+        )  # fmt: skip
+
+    def look(self, x: Float[Tensor, "b n c"], position: Tensor | None, memory: Memory) -> Float[Tensor, "b n c"]:
+        return self.cross(x, memory.tokens, position, memory.position, memory.valid)
+
+
+class DeformableDecoderBlock(QueryBlock):
+    """Object queries that attend among themselves and sample the maps around the boxes that they are responsible for.
+
+    Zhu et al. 2020 (Deformable DETR), arXiv:2010.04159, section 4.1. Cost: groups (n / groups)^2 c for the
+    self-attention; see `DeformableAttention` for the other.
+
+    Args:
+        cross_heads: heads that sample.
+        levels, points: maps, and places that a head samples on each.
+        dim, heads, ffn, norm, residual, grid, layer, layers, drop_path, dropout: as `DetectionEncoderBlock`'s.
+    """
+
+    name = "deformable_decoder"
+    papers = ("group_detr",)
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        heads: int = 8,
+        cross_heads: int = 16,
+        levels: int = 1,
+        points: int = 4,
+        ffn: Spec = Spec("mlp", act=Spec("relu")),
+        norm: Spec = Spec("layernorm"),
+        residual: Spec = Spec("add"),
+        grid: Sequence[int | None] | None = None,
+        layer: int = 0,
+        layers: int = 1,
+        drop_path: float = 0.0,
+        dropout: float = 0.0,
+    ):
+        cross = DeformableAttention(dim, heads=cross_heads, levels=levels, points=points)
+        super().__init__(
+            dim, heads=heads, cross=cross, ffn=ffn, norm=norm, residual=residual, grid=grid, layer=layer, layers=layers,
+            drop_path=drop_path, dropout=dropout,
+        )  # fmt: skip
+
+    def look(self, x: Float[Tensor, "b n c"], position: Tensor | None, memory: Memory) -> Float[Tensor, "b n c"]:
+        if memory.reference is None:
+            raise SizeError(f"{self.name} samples maps around boxes: give Memory(tokens, grids=..., reference=...).")
+        queries = x if position is None else x + position
+        return self.cross(queries, memory.tokens, memory.reference, memory.grids, memory.valid)

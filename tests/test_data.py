@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from anyformer.core.errors import DataError, MissingExtra, OptionError
+from anyformer.core.errors import DataError, MissingExtra, OptionError, SizeError, UnknownName
+from anyformer.core.spec import Spec
 from anyformer.data import seeds, transforms
 from anyformer.data.dates import STYLES, date_pairs
 from anyformer.data.digits import digits
@@ -93,6 +94,7 @@ EACH = {
     "jitter": lambda x, s: transforms.jitter(x, s, 0.4),
     "mixup": lambda x, s: transforms.mixup(x, s, 0.4)[0],
     "cutmix": lambda x, s: transforms.cutmix(x, s, 1.0)[0],
+    "kornia": lambda x, s: transforms.Augment(others=(Spec("RandomRotation", degrees=40.0),))(x, s),
 }
 
 
@@ -104,6 +106,22 @@ def test_an_image_is_changed_alike_whatever_batch_it_is_in(name):
     assert torch.equal(whole, halves)
     assert not torch.equal(whole, IMAGES)
     assert not torch.equal(whole, EACH[name](IMAGES, SEEDS + 1))
+
+
+def test_augmentations_of_kornia_leave_torchs_stream_alone_and_say_what_is_wrong():
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    turn = transforms.Augment(others=(Spec("RandomRotation", degrees=40.0), "RandomHorizontalFlip"))
+    turn(IMAGES, SEEDS)
+    assert torch.equal(torch.rand(1), expected)
+    assert turn.to_dict()["others"][0] == {"part": "RandomRotation", "degrees": 40.0}
+    with pytest.raises(UnknownName, match="no 'RandomRotatoin'; did you mean 'RandomRotation'"):
+        transforms.Augment(others=("RandomRotatoin",))(IMAGES, SEEDS)
+    with pytest.raises(OptionError, match=r"RandomRotation of kornia: .*degree"):
+        transforms.Augment(others=(Spec("RandomRotation", degree=40.0),))(IMAGES, SEEDS)
+    with pytest.raises(SizeError, match=r"changes images \(3, 10, 6\) to \(3, 4, 4\)"):
+        transforms.Augment(others=(Spec("RandomCrop", size=(4, 4)),))(IMAGES, SEEDS)
 
 
 def test_crop_is_a_shift_with_zeros_around():

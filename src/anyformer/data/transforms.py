@@ -7,12 +7,17 @@ changes nothing either.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from anyformer.core.errors import OptionError
+from anyformer.core.errors import OptionError, SizeError, UnknownName, require, suggest
+from anyformer.core.spec import Spec, as_spec
 from anyformer.data.seeds import uniform
 
 CROP_ROW, CROP_COLUMN, FLIP, ERASE, ERASE_AREA, ERASE_SHAPE, ERASE_ROW, ERASE_COLUMN = range(8)
@@ -119,12 +124,15 @@ class Augment:
         crop: pixels of padding before a random crop of the old size.
         flip: chance of mirroring left and right.
         erase: chance of setting a random box to zero.
+        others: augmentations of kornia by the names of their classes, after all of the above, such as
+            Spec("RandomRotation", degrees=15.0) or "RandomPerspective"; needs the extra [augment].
     """
 
     jitter: float = 0.0
     crop: int = 0
     flip: float = 0.0
     erase: float = 0.0
+    others: Sequence[Spec | str] = ()
 
     def __post_init__(self) -> None:
         for option, top in (("jitter", 1), ("flip", 1), ("erase", 1), ("crop", None)):
@@ -132,6 +140,10 @@ class Augment:
             if not value >= 0 or (top is not None and value > top):
                 limit = "0 or more pixels" if top is None else f"0 to {top}"
                 raise OptionError(f"augment.{option} takes {limit}; given {value!r}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for logs and checkpoints."""
+        return {**dataclasses.asdict(self), "others": [as_spec(o).to_dict() for o in self.others]}
 
     def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:
         if self.jitter:
@@ -142,4 +154,30 @@ class Augment:
             images = flip(images, seeds, self.flip)
         if self.erase:
             images = erase(images, seeds, self.erase)
+        for other in self.others:
+            images = kornia(images, seeds, as_spec(other, "augment.others"))
         return images
+
+
+def kornia(images: Float[Tensor, "b c h w"], seeds: Int[Tensor, "b"], spec: Spec) -> Float[Tensor, "b c h w"]:
+    """An augmentation of kornia on each image, drawn by the image's own seed.
+
+    Raises `UnknownName` for a class that kornia.augmentation does not have, `OptionError` for what it does not take.
+    """
+    library = require("kornia.augmentation", "augment")
+    known = [n for n in dir(library) if n.startswith("Random") or n in ("ColorJiggle", "ColorJitter", "CenterCrop")]
+    if spec.name not in known:
+        raise UnknownName(f"kornia.augmentation has no {spec.name!r}; {suggest(spec.name, known)}")
+    try:
+        change = getattr(library, spec.name)(**spec.options)
+    except TypeError as error:
+        raise OptionError(f"{spec.name} of kornia: {error}.") from error
+    changed = []
+    for image, seed in zip(images, seeds.tolist(), strict=True):
+        with torch.random.fork_rng(devices=[]):  # kornia draws from torch's own stream
+            torch.manual_seed(seed)
+            changed.append(change(image[None]))
+    result = torch.cat(changed)
+    if result.shape != images.shape:
+        raise SizeError(f"{spec.name} of kornia changes images {tuple(images.shape[1:])} to {tuple(result.shape[1:])}.")
+    return result

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -180,7 +179,7 @@ class ImageClassification(Task):
             "sizes": sizes,
             "classes": list(self.classes),
             "shape": list(self.shape),
-            "augment": dataclasses.asdict(self.augment),
+            "augment": self.augment.to_dict(),
         }
 
 

@@ -39,6 +39,13 @@ def test_the_same_size_changes_nothing_much():
     assert scale_to(spec, count(spec)) == spec
 
 
+@pytest.mark.parametrize("name", ["resnet_micro", "swin_micro", "drct_micro", "uformer_micro"])
+def test_a_scaled_model_runs(name: str):
+    model = create_model(scale_to(model_spec(name), 60_000)).eval()
+    images = model.example_inputs(16)[0]
+    assert model(images).isfinite().all()
+
+
 def test_options_count():
     small, large = (scale_to(model_spec("vit_micro"), 50_000, num_classes=c) for c in (2, 500))
     assert small["dim"] > large["dim"] and large["num_classes"] == 500

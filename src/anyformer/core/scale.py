@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -36,19 +37,20 @@ def scale_to(spec: Spec, parameters: int, **options: Any) -> Spec:
     if parameters < 1:
         raise BudgetError(f"a size is a number of parameters above zero; given {parameters}.")
     low, high = 1e-3, 1.0
-    while size_at(spec, high) < parameters:
+    while (reached := size_near(spec, high))[1] < parameters:
         low, high = high, high * 2
         if high > 4096:
             raise BudgetError(f"{spec.name} does not reach {parameters:,} parameters by its widths.")
-    tried = {high: size_at(spec, high)}
+    tried = dict([reached])
     for _ in range(14):
         middle = (low * high) ** 0.5
-        tried[middle] = size_at(spec, middle)
-        low, high = (middle, high) if tried[middle] < parameters else (low, middle)
+        factor, size = size_near(spec, middle)
+        tried[factor] = size
+        low, high = (middle, high) if size < parameters else (low, middle)
     best = min(tried, key=lambda f: abs(tried[f] - parameters))
     if abs(tried[best] - parameters) <= TOLERANCE * parameters / 3:
         return scaled(spec, best)
-    near = sorted(tried, key=lambda f: abs(tried[f] - parameters))[:4]
+    near = sorted((f for f in tried if tried[f]), key=lambda f: abs(tried[f] - parameters))[:4]
     candidates = [_fill_up(scaled(spec, f), parameters) for f in near]
     found = min(candidates, key=lambda s: abs(count(s) - parameters))
     if abs(count(found) - parameters) > TOLERANCE * parameters:
@@ -59,12 +61,13 @@ def scale_to(spec: Spec, parameters: int, **options: Any) -> Spec:
     return found
 
 
-def size_at(spec: Spec, factor: float) -> int:
-    """Parameters at this factor; 0 where a part says that its width is too small."""
-    try:
-        return count(scaled(spec, factor))
-    except OptionError:
-        return 0
+def size_near(spec: Spec, factor: float) -> tuple[float, int]:
+    """The next factor whose widths all parts take, and its parameters; 0 where none near it does."""
+    for more in range(16):
+        near = factor * 1.03**more
+        with suppress(OptionError):
+            return near, count(scaled(spec, near))
+    return factor, 0
 
 
 def scaled(spec: Spec, factor: float) -> Spec:
@@ -82,7 +85,9 @@ def _scaled(node: Any, factor: float, heads_of: dict[int, int] | None) -> Any:
         heads_of = {h: max(1, round(h * factor)) for h in _heads(node)}
         step = _common(heads_of.values())
         step *= 2 if step * 2 <= max(options["dim"] * factor, 2) else 1
-        options["dim"] = max(step, round(options["dim"] * factor / step) * step)
+        for name in ("dim", "inputs"):
+            if isinstance(options.get(name), int):
+                options[name] = max(step, round(options[name] * factor / step) * step)
     if isinstance(options.get("growth"), int):  # channels that a dense group adds are seen by the same heads
         step = _common((heads_of or {}).values())
         options["growth"] = max(step, round(options["growth"] * factor / step) * step)

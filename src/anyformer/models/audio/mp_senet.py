@@ -95,16 +95,16 @@ class Decoder(nn.Module):
 class AxisTransformer(nn.Module):
     """Attention, then a recurrent feed-forward layer, over sequences `(n, l, c)`; around both, another residual.
 
-    x + norm(y + ffn(norm(y))) with y = x + attention(norm(x)); ffn is a bidirectional GRU of 2c units each way, leaky
-    ReLU and a linear layer.
+    x + norm(y + ffn(norm(y))) with y = x + attention(norm(x)); ffn is a bidirectional GRU of `hidden` units each way,
+    leaky ReLU and a linear layer.
     """
 
-    def __init__(self, dim: int, mixer: Spec, layer: int, layers: int):
+    def __init__(self, dim: int, mixer: Spec, hidden: int, layer: int, layers: int):
         super().__init__()
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(dim) for _ in range(3))
         self.mixer = build(mixer, "mixer", dim=dim, grid=(None,), layer=layer, layers=layers)
-        self.gru = BidirectionalGRU(dim, 2 * dim)
-        self.out = linear(4 * dim, dim)
+        self.gru = BidirectionalGRU(dim, hidden)
+        self.out = linear(2 * hidden, dim)
 
     def forward(self, x: Float[Tensor, "n l c"]) -> Float[Tensor, "n l c"]:
         y = x + self.mixer(self.norm1(x))
@@ -121,16 +121,26 @@ class TimeFrequencyBlock(Block):
     Args:
         dim: channels.
         mixer: of both; serves sequences.
+        ratio: units of the recurrent layers each way, per channel.
         layer, layers: passed to it, where it asks for them.
     """
 
     name = "time_frequency_block"
     papers = ("mp_senet",)
 
-    def __init__(self, dim: int, *, mixer: Spec = Spec("attention", heads=4), layer: int = 0, layers: int = 1):
+    def __init__(
+        self,
+        dim: int,
+        *,
+        mixer: Spec = Spec("attention", heads=4),
+        ratio: float = 2.0,
+        layer: int = 0,
+        layers: int = 1,
+    ):
         super().__init__()
-        self.frequency = AxisTransformer(dim, mixer, layer, layers)
-        self.time = AxisTransformer(dim, mixer, layer, layers)
+        hidden = int(dim * ratio)
+        self.frequency = AxisTransformer(dim, mixer, hidden, layer, layers)
+        self.time = AxisTransformer(dim, mixer, hidden, layer, layers)
 
     def forward(self, x: Float[Tensor, "b t f c"], segments: Segments | None = None) -> Float[Tensor, "b t f c"]:
         batch = len(x)

@@ -22,6 +22,7 @@ class OverlapStem(Part):
         dim: channels of a token.
         in_channels: channels of the image.
         hidden: channels between the two convolutions (None: dim).
+        act: activation between them; None for none.
         norm: norm of the tokens.
         rank: axes of the image.
     """
@@ -37,6 +38,7 @@ class OverlapStem(Part):
         *,
         in_channels: int = 3,
         hidden: int | None = None,
+        act: Spec | None = None,
         norm: Spec | None = Spec("layernorm"),
         rank: int = 2,
     ):
@@ -48,6 +50,7 @@ class OverlapStem(Part):
                 for a, b in ((in_channels, hidden), (hidden, dim))
             )
         )
+        self.act = build(act, "act") if act is not None else None
         self.norm = build(norm, "norm", dim=dim) if norm is not None else None
 
     def grid(self, size: Sequence[int]) -> tuple[int, ...]:
@@ -55,5 +58,7 @@ class OverlapStem(Part):
         return tuple((s + 3) // 4 for s in size)
 
     def forward(self, images: Float[Tensor, "b i *size"]) -> Float[Tensor, "b *grid c"]:
-        x = self.layers(images.movedim(1, -1))
+        first, second = self.layers
+        x = first(images.movedim(1, -1))
+        x = second(x if self.act is None else self.act(x))
         return x if self.norm is None else self.norm(x)

@@ -42,6 +42,24 @@ class RMSNorm(Norm):
         return nn.functional.rms_norm(x, (x.shape[-1],), self.weight, self.eps)
 
 
+class SimpleNorm(Norm):
+    """Each token divided by the deviation of its channels, then scaled; the mean stays. timm's "simplenorm".
+
+    x weight / sqrt(var(x) + eps), with the unbiased variance. As old weights of timm's "rms" ConvNeXts need it.
+    """
+
+    name = "simplenorm"
+    papers = ("convnext",)
+
+    def __init__(self, dim: int, *, eps: float = 1e-6):
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x: Float[Tensor, "*b c"]) -> Float[Tensor, "*b c"]:
+        return x * torch.rsqrt(x.var(-1, keepdim=True) + self.eps) * self.weight
+
+
 class GroupNorm1(Norm):
     """The whole grid of a sample to mean 0 and variance 1, then scale and bias per channel.
 

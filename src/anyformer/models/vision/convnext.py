@@ -70,7 +70,10 @@ def doubled(dim: int) -> tuple[int, ...]:
     return tuple(dim * 2**i for i in range(4))
 
 
+SIMPLE = Spec("simplenorm", eps=1e-6)
+
 VARIANTS = {
+    "convnext_zepto_rms": convnext(doubled(32), (2, 2, 4, 2), norm=SIMPLE),
     "convnext_atto": convnext(doubled(40), (2, 2, 6, 2)),
     "convnext_femto": convnext(doubled(48), (2, 2, 6, 2)),
     "convnext_pico": convnext(doubled(64), (2, 2, 6, 2)),

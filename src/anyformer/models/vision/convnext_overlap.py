@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from anyformer.core.spec import Spec
-from anyformer.models.vision.convnext import convnext, doubled
+from anyformer.models.vision.convnext import SIMPLE, convnext, doubled
 
 PAPERS = ("convnext",)
 
@@ -24,4 +24,7 @@ VARIANTS = {
     "convnext_overlap_femto": overlapping(48, (2, 2, 6, 2), 24),
     "convnext_overlap_pico": overlapping(64, (2, 2, 6, 2), 32),
     "convnext_overlap_nano": overlapping(80, (2, 2, 8, 2), 80),
+    "convnext_overlap_zepto_rms": convnext(
+        doubled(32), (2, 2, 4, 2), norm=SIMPLE, embed=Spec("overlap_stem", act=Spec("gelu"), norm=SIMPLE)
+    ),
 }

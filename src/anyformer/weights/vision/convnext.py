@@ -67,7 +67,7 @@ LAST_NORM = {"head.norm.eps": 1e-12}
 
 TIMM_NAMES: dict[str, Any] = {
     f"convnext_{size}": f"convnext_{size}"
-    for size in ("atto", "femto", "pico", "nano", *PUBLISHED, "xxlarge", "atto_rms", "large_mlp")
+    for size in ("atto", "femto", "pico", "nano", *PUBLISHED, "xxlarge", "atto_rms", "zepto_rms", "large_mlp")
 }
 TIMM_NAMES["convnext_tiny_hnf"] = (
     "convnext_tiny",

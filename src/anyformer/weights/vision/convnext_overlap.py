@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from anyformer.weights.mapping import Rule, Table
 from anyformer.weights.vision.convnext import TIMM as CONVNEXT
 
-TIMM = Table(
-    [
-        Rule("stem.0.{p}", "embed.layers.0.{p}"),
-        Rule("stem.1.{p}", "embed.layers.1.{p}"),
-        Rule("stem.2.{p}", "embed.norm.{p}"),
-    ],
-    parent=CONVNEXT,
-)
-SOURCES = {"timm": TIMM}
-NAMES = {"timm": {f"convnext_{size}_ols": f"convnext_overlap_{size}" for size in ("atto", "femto", "pico", "nano")}}
+
+def timm(model: Any) -> Table:
+    """timm's names; an activation in the stem counts as a layer of it."""
+    second = 1 if model.embed.act is None else 2
+    stem = ("embed.layers.0.{p}", *[""] * (second - 1), "embed.layers.1.{p}", "embed.norm.{p}")
+    return Table([Rule(f"stem.{i}.{{p}}", ours) for i, ours in enumerate(stem) if ours], parent=CONVNEXT)
+
+
+SOURCES = {"timm": timm}
+NAMES = {
+    "timm": {f"convnext_{size}_ols": f"convnext_overlap_{size}" for size in ("atto", "femto", "pico", "nano")}
+    | {"convnext_zepto_rms_ols": "convnext_overlap_zepto_rms"}
+}

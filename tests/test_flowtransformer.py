@@ -132,7 +132,7 @@ def test_misuse_is_said():
         ("a,label\n1,0\n2\n", "row 3: 1 cells where the first row names 2"),
         ("a,b\n1,2\n", "no column of labels"),
         ("a,label\n1,0\ninf,1\n", "row 3, column 'a': 'inf' is no finite number"),
-        ("a,label\n", "has no flows"),
+        ("a,label\n", "has 0 rows of values"),
     ],
 )
 def test_wrong_tables_are_named(text: str, message: str, tmp_path: Path):

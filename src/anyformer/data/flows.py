@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from anyformer.core.errors import DataError
+from anyformer.data.tables import read_cells
 
 LABELS = ("label", "class", "attack", "outcome")
 """What people call the column that says what a flow is."""
@@ -114,25 +114,13 @@ def read_flows(path: Path, *, label: str = "", leave_out: Sequence[str] = ()) ->
     Raises:
         DataError: no such file or column, rows of another length, or numbers that are not finite; with the row.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file; a table of flows is a CSV file with a row for every flow.")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        try:
-            rows = [row for row in csv.reader(file) if row]
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise DataError(f"{path} is not a CSV file in UTF-8: {error}.") from error
-    if len(rows) < 2:
-        raise DataError(f"{path} has no flows: give a row of names and a row for each flow.")
-    head = [name.strip() for name in rows[0]]
-    for number, row in enumerate(rows[1:], 2):
-        if len(row) != len(head):
-            raise DataError(f"{path}, row {number}: {len(row)} cells where the first row names {len(head)} columns.")
+    head, rows = read_cells(path, "flows", "flow")
     chosen = label or next((name for name in head if name.lower() in LABELS), "")
     for name in (chosen, *leave_out):
         if name not in head:
             what = f"no column {name!r}" if name else f"no column of labels (such as {', '.join(LABELS)})"
             raise DataError(f"{path} has {what}; its columns are {', '.join(head)}: name it with label=.")
-    columns = {name: [row[i].strip() for row in rows[1:]] for i, name in enumerate(head)}
+    columns = {name: [row[i].strip() for row in rows] for i, name in enumerate(head)}
     labels = columns.pop(chosen)
     numbers, categories = {}, {}
     for name, column in columns.items():

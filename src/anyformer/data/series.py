@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import datetime
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from anyformer.core.errors import DataError
+from anyformer.data.tables import read_cells
 
 Missing = Literal["raise", "fill"]
 
@@ -89,24 +89,12 @@ def read_series(path: Path, *, time: str = "", missing: Missing = "raise") -> Se
     Raises:
         DataError: no such file, no numbers, cells or times missing, times that do not rise or are uneven; with the row.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file; a table of series is a CSV file with a row for every time.")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        try:
-            rows = [row for row in csv.reader(file) if row]
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise DataError(f"{path} is not a CSV file in UTF-8: {error}.") from error
-    if len(rows) < 3:
-        raise DataError(f"{path} has {max(len(rows) - 1, 0)} rows of values; give a row of names and two or more.")
-    head = [name.strip() for name in rows[0]]
-    for number, row in enumerate(rows[1:], 2):
-        if len(row) != len(head):
-            raise DataError(f"{path}, row {number}: {len(row)} cells where the first row names {len(head)} columns.")
+    head, rows = read_cells(path, "series", "time", least=2)
     column = _time_column(head, time, path)
     names = [name for i, name in enumerate(head) if i != column]
     if not names:
         raise DataError(f"{path} has a column of times and no series beside it.")
-    cells = [[cell for i, cell in enumerate(row) if i != column] for row in rows[1:]]
+    cells = [[cell for i, cell in enumerate(row) if i != column] for row in rows]
     values = np.array(
         [[_number(cell, path, r, names[c]) for c, cell in enumerate(row)] for r, row in enumerate(cells, 2)]
     )
@@ -119,7 +107,7 @@ def read_series(path: Path, *, time: str = "", missing: Missing = "raise") -> Se
         )
     step = None
     if column is not None:
-        texts = [row[column] for row in rows[1:]]
+        texts = [row[column] for row in rows]
         times, dated = _times(texts, path)
         values, step = _even(values, times, texts, missing, path)
         step = step if dated else None

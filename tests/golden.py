@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy
 import torch
 from torch import Tensor
+
+from anyformer import load_reference
+from anyformer.blocks.model import Model
 
 FOLDER = Path(__file__).parent / "goldens"
 
@@ -30,6 +34,26 @@ class Golden:
 
     def inputs(self) -> dict[str, Tensor]:
         return {name: _drawn(**rule) for name, rule in self.data["inputs"].items()}
+
+    def hold(
+        self,
+        model: Model,
+        outputs: Callable[[Any, dict[str, Tensor]], dict[str, Tensor]],
+        *,
+        idle: int = 0,
+        kept: dict[str, Tensor] | None = None,
+    ) -> None:
+        """The model has the reference's parameters, loads its state, and `outputs(model, inputs)` are its outputs.
+
+        Args:
+            idle: parameters that the reference holds and does not use.
+            kept: entries of its state that it computes by itself and that are loaded all the same.
+        """
+        model.eval()
+        assert model.num_parameters() == self.parameters - idle
+        load_reference(model, {**self.state(), **(kept or {})}, self.source)
+        with torch.no_grad():
+            self.check(outputs(model, self.inputs()))
 
     def check(self, outputs: dict[str, Tensor]) -> None:
         """Every output of the golden is there, of its shape, and within the tolerance."""

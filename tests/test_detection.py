@@ -19,7 +19,8 @@ from anyformer.layers.attention.sparse.deformable import DeformableAttention
 from anyformer.models.dense.boxes import giou, overlap, to_centres, to_corners
 from anyformer.models.dense.matching import Objects, SetLoss, SigmoidSetLoss, assign
 from anyformer.tasks import create_task
-from anyformer.tasks.detection import Detection, average_precision, objects
+from anyformer.tasks.average_precision import average_precision
+from anyformer.tasks.detection import Detection, objects
 from anyformer.tasks.task import IGNORE
 from golden import Golden
 

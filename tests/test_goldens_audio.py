@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 
 import pytest
-import torch
 from torch import Tensor
 
-from anyformer import create_model, load_reference
+from anyformer import create_model
 from anyformer.models.audio.mp_senet import polar
 from golden import Golden
 
@@ -56,11 +55,7 @@ UNUSED = {  # parameters of the reference that its outputs do not depend on, and
 
 @pytest.mark.parametrize("name", CASES)
 def test_golden(name: str):
-    golden = Golden(name)
     ours, options, outputs = CASES[name]
-    model = create_model(ours, **options).eval()
+    golden = Golden(name)
     idle = sum(math.prod(shape) for entry, shape, *_ in golden.data["state"] if entry in UNUSED.get(name, ()))
-    assert model.num_parameters() + idle == golden.parameters
-    load_reference(model, golden.state(), golden.source)
-    with torch.no_grad():
-        golden.check(outputs(model, *golden.inputs().values()))
+    golden.hold(create_model(ours, **options), lambda model, inputs: outputs(model, *inputs.values()), idle=idle)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from anyformer import create_model, load_reference
+from anyformer import create_model
 from anyformer.core.segments import Segments
 from anyformer.kernels.attention import attend, attention_plain
 from anyformer.layers.position.distance import Alibi
@@ -86,14 +86,12 @@ FIXED = {"transformer--transformer-base--transformers": 2 * 512 * 512}
 
 @pytest.mark.parametrize("name", CASES)
 def test_golden(name: str):
-    golden = Golden(name)
     ours, options, outputs = CASES[name]
-    model = create_model(ours, **options).eval()
-    assert model.num_parameters() == golden.parameters - FIXED.get(name, 0)
-    load_reference(model, golden.state(), golden.source)
-    inputs = golden.inputs()
-    with torch.no_grad():
-        golden.check(outputs(model, *inputs.values()) if "0" in inputs else outputs(model, **inputs))
+
+    def found(model, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        return outputs(model, *inputs.values()) if "0" in inputs else outputs(model, **inputs)
+
+    Golden(name).hold(create_model(ours, **options), found, idle=FIXED.get(name, 0))
 
 
 def with_gradients(out: Tensor, **inputs: Tensor) -> dict[str, Tensor]:

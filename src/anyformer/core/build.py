@@ -14,15 +14,30 @@ from anyformer.core.registry import KINDS, part_class
 from anyformer.core.spec import Spec, as_spec
 
 
+def parameters(cls: type) -> dict[str, tuple[inspect.Parameter, Any]]:
+    """What a part's constructor takes: name to (parameter, type).
+
+    A constructor with `**options` hands them to that of the class that it extends, so it takes all of both; where both
+    name one, its own counts.
+    """
+    found: dict[str, tuple[inspect.Parameter, Any]] = {}
+    for base in cls.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        hints = typing.get_type_hints(base.__init__)
+        own = list(inspect.signature(base.__init__).parameters.values())[1:]
+        for p in own:
+            if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
+                found.setdefault(p.name, (p, hints.get(p.name, Any)))
+        if not any(p.kind is p.VAR_KEYWORD for p in own):
+            break
+    return found
+
+
 @cache
 def signature(cls: type) -> dict[str, tuple[Any, Any]]:
     """A part's options: name to (type, default); `inspect.Parameter.empty` where there is no default."""
-    hints = typing.get_type_hints(cls.__init__)
-    found = {}
-    for name, parameter in inspect.signature(cls.__init__).parameters.items():
-        if name != "self" and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
-            found[name] = (hints.get(name, Any), parameter.default)
-    return found
+    return {name: (hint, parameter.default) for name, (parameter, hint) in parameters(cls).items()}
 
 
 def build(spec: Any, kind: str, **context: Any) -> Any:

@@ -31,6 +31,7 @@ def annotation(hint: Any) -> str:
 
 def find_parts() -> dict[str, Any]:
     """Every class with a name of its own in the rooms of parts, blocks and models."""
+    from anyformer.core.build import parameters
     from anyformer.core.part import Part
 
     found: dict[str, Any] = {}
@@ -47,8 +48,7 @@ def find_parts() -> dict[str, Any]:
                 options = {
                     n: {"type": annotation(p.annotation)}
                     | ({} if p.default is inspect.Parameter.empty else {"default": repr(p.default)})
-                    for n, p in inspect.signature(cls.__init__).parameters.items()
-                    if n != "self"
+                    for n, (p, _) in parameters(cls).items()
                 }
                 found[cls.name] = {
                     "kind": cls.kind,

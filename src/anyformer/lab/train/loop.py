@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from anyformer.core.errors import AnyformerError, BudgetError, CheckpointError, FitError, OptionError
+from anyformer.core.penalty import take_penalties
 from anyformer.core.spec import Spec
 from anyformer.data.seeds import combine, permutation
 from anyformer.lab.budget import Budget, parse_budget
@@ -331,6 +332,9 @@ class Stepper:
                     loss = self.task.loss(
                         self.model, to_device(batch, group.device), label_smoothing=config.label_smoothing
                     )
+                    penalty = take_penalties(self.model)
+                if penalty is not None:
+                    loss = loss + penalty
                 part = loss * (count / total)
                 (part * group.world).backward()  # over processes, gradients are averaged and not summed
             mean += part.detach()

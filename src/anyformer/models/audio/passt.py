@@ -7,6 +7,7 @@ Koutini et al. 2021, arXiv:2110.05069, section 2; as an extractor of embeddings 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -14,7 +15,6 @@ from torch import Tensor
 
 from anyformer.blocks.isotropic import Isotropic
 from anyformer.core.errors import OptionError
-from anyformer.core.init import Start, chooses_start
 from anyformer.core.spec import Spec
 
 PAPERS = ("passt_hear",)
@@ -30,7 +30,7 @@ class PaSST(Isotropic):
     Args:
         times, bands: columns and rows of patches that are left out (structured Patchout).
         patches: patches that are left out of those that stay (unstructured Patchout).
-        others: as `Isotropic`'s.
+        options: as `Isotropic`'s.
 
     Raises:
         OptionError: no patch would stay.
@@ -40,16 +40,10 @@ class PaSST(Isotropic):
     name = "passt"
     papers = ("passt_hear",)
 
-    @chooses_start
     def __init__(
         self,
         *,
-        dim: int,
-        depth: int,
-        block: Spec | Sequence[Spec],
-        embed: Spec = Spec("patch"),
         position: Spec | None = Spec("time_frequency"),
-        norm: Spec | None = Spec("layernorm"),
         head: Spec = Spec("classifier", pool=Spec("class_pair")),
         image_size: int | Sequence[int] = (128, 998),
         in_channels: int = 1,
@@ -57,24 +51,15 @@ class PaSST(Isotropic):
         times: int = 0,
         bands: int = 0,
         patches: int = 0,
-        drop_path: float = 0.0,
-        dropout: float = 0.0,
-        init: Start = "published",
+        **options: Any,
     ):
         super().__init__(
-            dim=dim,
-            depth=depth,
-            block=block,
-            embed=embed,
             position=position,
-            norm=norm,
             head=head,
             image_size=image_size,
             in_channels=in_channels,
             num_classes=num_classes,
-            drop_path=drop_path,
-            dropout=dropout,
-            init=init,
+            **options,
         )
         self.times, self.bands, self.patches = times, bands, patches
         self.staying(*self.grid)

@@ -123,17 +123,14 @@ class DecisionTransformer(Model):
         tokens = self.embed_return(returns), self.embed_state(states), self.embed_action(actions)
         return self.dropout(self.embed_norm(self.interleaved(*tokens, times, self.time)) + self.shift)
 
-    def tokens(
-        self,
-        states: Float[Tensor, "b n s"],
-        actions: Float[Tensor, "b n a"] | None = None,
-        returns: Float[Tensor, "b n 1"] | None = None,
-        times: Int[Tensor, "b n"] | None = None,
-        segments: Segments | None = None,
-    ) -> Float[Tensor, "b m c"]:
-        """Tokens after the last block and norm, in turn of returns, states and actions."""
-        x = self.blocks(self.begin(states, actions, returns, times), spread(segments))
-        return x if self.norm is None else self.norm(x)
+    def run(
+        self, x: Float[Tensor, "b m c"], segments: Segments | None, layers: Sequence[int] | None = None
+    ) -> list[Float[Tensor, "b m c"]]:
+        """Tokens after the chosen blocks; with `layers=None`, after the last block and norm."""
+        if layers is not None:
+            return self.blocks.outputs(x, layers, segments)
+        x = self.blocks(x, segments)
+        return [x if self.norm is None else self.norm(x)]
 
     def predictions(self, x: Float[Tensor, "b m c"]) -> dict[str, Tensor]:
         """What each head says: "action" from a step's state; "state" and "return", the next, from its action."""
@@ -149,7 +146,8 @@ class DecisionTransformer(Model):
         times: Int[Tensor, "b n"] | None = None,
         segments: Segments | None = None,
     ) -> Float[Tensor, "b n a"]:
-        return self.predictions(self.tokens(states, actions, returns, times, segments))["action"]
+        (x,) = self.features(states, actions, returns, times, segments)
+        return self.predictions(x)["action"]
 
     def features(
         self,
@@ -160,10 +158,8 @@ class DecisionTransformer(Model):
         segments: Segments | None = None,
         layers: Sequence[int] | None = None,
     ) -> list[Float[Tensor, "b m c"]]:
-        """Tokens after the chosen blocks; with `layers=None`, after the last block and norm."""
-        if layers is None:
-            return [self.tokens(states, actions, returns, times, segments)]
-        return self.blocks.outputs(self.begin(states, actions, returns, times), layers, spread(segments))
+        """Tokens, in turn of returns, states and actions, after the chosen blocks; as `run`."""
+        return self.run(self.begin(states, actions, returns, times), spread(segments), layers)
 
     def example_inputs(self, size: int | Sequence[int] | None = None, batch: int = 1) -> tuple[Tensor, ...]:
         """Random trajectories of `size` steps (10 unless given): states, actions, returns-to-go, times."""

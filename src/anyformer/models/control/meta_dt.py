@@ -6,13 +6,14 @@ Wang et al. 2024, arXiv:2410.11448, sections 4.1 to 4.3; sizes of the authors' c
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from anyformer.core.errors import SizeError
-from anyformer.core.init import Start, chooses_start, linear, trunc_normal
+from anyformer.core.init import chooses_start, linear, trunc_normal
 from anyformer.core.segments import Segments
 from anyformer.core.spec import Spec
 from anyformer.models.control.decision_transformer import KINDS, DecisionTransformer, spread, trunk
@@ -58,14 +59,22 @@ class WorldModel(nn.Module):
             )
 
     def contexts(
-        self, states: Float[Tensor, "b n s"], actions: Float[Tensor, "b n a"], rewards: Float[Tensor, "b n"]
-    ) -> Float[Tensor, "b n z"]:
-        """The context of each step, from the `window` transitions before it alone; zeros stand before the first."""
+        self,
+        states: Float[Tensor, "b n s"],
+        actions: Float[Tensor, "b n a"],
+        rewards: Float[Tensor, "b n"],
+        steps: Int[Tensor, " m"] | None = None,
+    ) -> Float[Tensor, "b m z"]:
+        """The contexts of these steps (None: of all), each from the `window` transitions before its step alone.
+
+        Zeros stand before the first transition.
+        """
         self.check(states, actions)
         parts = zip(self.encoders, (states, actions, rewards[..., None]), strict=True)
         x = torch.cat([encode(part).relu() for encode, part in parts], -1)
         x = nn.functional.pad(x, (0, 0, self.window, 0))[:, :-1]
         windows = x.unfold(1, self.window, 1).transpose(2, 3)
+        windows = windows if steps is None else windows[:, steps]
         found, _ = self.gru(windows.flatten(0, 1))
         return self.context(found[:, -1]).unflatten(0, windows.shape[:2])
 
@@ -105,7 +114,7 @@ class MetaDT(DecisionTransformer):
 
     Args:
         context_dim: numbers of a context.
-        others: as `DecisionTransformer`'s.
+        options: as `DecisionTransformer`'s.
     """
 
     name = "meta_dt"
@@ -113,25 +122,9 @@ class MetaDT(DecisionTransformer):
 
     @chooses_start
     def __init__(
-        self,
-        *,
-        state_dim: int,
-        action_dim: int,
-        dim: int,
-        depth: int,
-        block: Spec | Sequence[Spec],
-        context_dim: int = 16,
-        max_time: int = 200,
-        squash: bool = True,
-        norm: Spec | None = Spec("layernorm"),
-        drop_path: float = 0.0,
-        dropout: float = 0.0,
-        init: Start = "published",
+        self, *, state_dim: int, action_dim: int, dim: int, context_dim: int = 16, max_time: int = 200, **options: Any
     ):
-        super().__init__(
-            state_dim=state_dim, action_dim=action_dim, dim=dim, depth=depth, block=block, max_time=max_time,
-            squash=squash, norm=norm, drop_path=drop_path, dropout=dropout, init=init,
-        )  # fmt: skip
+        super().__init__(state_dim=state_dim, action_dim=action_dim, dim=dim, max_time=max_time, **options)
         self.context_dim = context_dim
         self.encode_state = linear(state_dim, context_dim)
         self.embed_state = linear(2 * context_dim, dim)
@@ -188,15 +181,12 @@ class MetaDT(DecisionTransformer):
         segments: Segments | None = None,
         layers: Sequence[int] | None = None,
     ) -> list[Float[Tensor, "b m c"]]:
-        """Tokens, the prompt's first, after the chosen blocks; with `layers=None`, after the last block and norm."""
+        """Tokens, the prompt's first, after the chosen blocks; as `run`."""
         x = self.begin_told(states, contexts, actions, returns, times, prompt)
         known = spread(segments)
         if known is not None:
             known = Segments(nn.functional.pad(known.ids, (x.shape[1] - known.ids.shape[1], 0), value=1))
-        if layers is not None:
-            return self.blocks.outputs(x, layers, known)
-        x = self.blocks(x, known)
-        return [x if self.norm is None else self.norm(x)]
+        return self.run(x, known, layers)
 
     def example_inputs(self, size: int | Sequence[int] | None = None, batch: int = 1) -> tuple[Tensor, ...]:
         """A random trajectory with contexts, and a random prompt of five steps."""

@@ -70,6 +70,15 @@ class Detector(ImageModel):
         return torch.cat(answers, 1)
 
 
+def check_valid(valid: Tensor | None, images: Tensor) -> None:
+    """Raise `SizeError` unless `valid` has one value for every pixel."""
+    if valid is not None and valid.shape != (len(images), *images.shape[2:]):
+        raise SizeError(
+            f"valid says of every pixel whether it is no padding, {(len(images), *images.shape[2:])}; "
+            f"given {tuple(valid.shape)}."
+        )
+
+
 class DETR(Detector):
     """Backbone, 1x1 convolution, encoder, decoder over object queries, a class and a box for each.
 
@@ -165,11 +174,7 @@ class DETR(Detector):
 
     def encode(self, images: Float[Tensor, "b i h w"], valid: Bool[Tensor, "b h w"] | None = None) -> Memory:
         """The encoder's tokens `(b, h' w', c)` with their positions, and which of them are valid."""
-        if valid is not None and valid.shape != (len(images), *images.shape[2:]):
-            raise SizeError(
-                f"valid says of every pixel whether it is no padding, {(len(images), *images.shape[2:])}; "
-                f"given {tuple(valid.shape)}."
-            )
+        check_valid(valid, images)
         x = self.project(self.features(images)[0].movedim(1, -1))
         grid, segments = x.shape[1:-1], None
         seen = torch.ones(1, *grid, dtype=torch.bool, device=x.device)

@@ -5,11 +5,9 @@ Chen et al. 2022, arXiv:2207.13085.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from typing import Any
 
 from anyformer.core.errors import OptionError
-from anyformer.core.init import Start
 from anyformer.core.spec import Spec
 from anyformer.models.dense.detr import DETR, frozen
 from anyformer.models.factory import model_spec
@@ -26,8 +24,7 @@ class GroupDETR(DETR):
 
     Args:
         groups: groups of queries in training.
-        backbone, layer, dim, encoder, decoder, encoder_depth, decoder_depth, queries, content, image_size, in_channels,
-            num_classes, drop_path, dropout, init: as `DETR`'s; `queries` are those of one group.
+        options: as `DETR`'s; `queries` are those of one group.
 
     Raises:
         OptionError: no groups.
@@ -35,34 +32,11 @@ class GroupDETR(DETR):
 
     name = "group_detr"
 
-    def __init__(
-        self,
-        *,
-        backbone: Spec,
-        groups: int = 11,
-        layer: int = -1,
-        dim: int = 256,
-        encoder: Spec = Spec("detection_encoder", heads=8, ffn=Spec("mlp", hidden=2048, act=Spec("relu"))),
-        decoder: Spec = Spec("detection_decoder", heads=8, ffn=Spec("mlp", hidden=2048, act=Spec("relu"))),
-        encoder_depth: int = 6,
-        decoder_depth: int = 6,
-        queries: int = 100,
-        content: Literal["zero", "learned"] = "zero",
-        image_size: int | Sequence[int] = 800,
-        in_channels: int = 3,
-        num_classes: int = 91,
-        drop_path: float | None = None,
-        dropout: float = 0.1,
-        init: Start = "published",
-    ):
+    def __init__(self, *, groups: int = 11, **options: Any):
         if groups < 1:
             raise OptionError(f"{self.name} has one group of queries or more; given groups={groups}.")
         self.groups = groups
-        super().__init__(
-            backbone=backbone, layer=layer, dim=dim, encoder=encoder, decoder=decoder, encoder_depth=encoder_depth,
-            decoder_depth=decoder_depth, queries=queries, content=content, image_size=image_size,
-            in_channels=in_channels, num_classes=num_classes, drop_path=drop_path, dropout=dropout, init=init,
-        )  # fmt: skip
+        super().__init__(**options)
 
     def query_rows(self) -> int:
         return self.groups * self.queries

@@ -24,7 +24,7 @@ from anyformer.core.init import Start, chooses_start
 from anyformer.core.spec import Spec
 from anyformer.layers.position.sine_map import sines
 from anyformer.models.dense.boxes import BoxHead
-from anyformer.models.dense.detr import Detector, Predictions
+from anyformer.models.dense.detr import Detector, Predictions, check_valid
 from anyformer.models.dense.matching import SigmoidSetLoss
 from anyformer.models.dense.segmenter import body, channels
 from anyformer.models.factory import model_spec
@@ -158,13 +158,9 @@ class LWDETR(Detector):
 
     def project(self, images: Float[Tensor, "b i h w"], valid: Bool[Tensor, "b h w"] | None = None) -> Maps:
         """The maps that queries sample."""
+        check_valid(valid, images)
         if valid is None:
             valid = torch.ones(len(images), *images.shape[2:], dtype=torch.bool, device=images.device)
-        if valid.shape != (len(images), *images.shape[2:]):
-            raise SizeError(
-                f"valid says of every pixel whether it is no padding, {(len(images), *images.shape[2:])}; "
-                f"given {tuple(valid.shape)}."
-            )
         found = self.features(images)
         maps = [projector(found) for projector in self.projectors]
         grids = [(m.shape[1], m.shape[2]) for m in maps]

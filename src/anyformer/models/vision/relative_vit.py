@@ -7,53 +7,27 @@ from typing import Any
 from anyformer.blocks.isotropic import Isotropic
 from anyformer.core.build import build
 from anyformer.core.errors import FitError
+from anyformer.core.init import chooses_start
 from anyformer.core.spec import Spec
 
 
 class RelativeViT(Isotropic):
-    """The isotropic skeleton with a bias of attention scores that all blocks share, in place of absolute positions.
+    """The isotropic skeleton with a bias of attention scores that all blocks share.
 
     BEiT (arXiv:2106.08254) with shared positions, as SimMIM pretrains it (arXiv:2111.09886, section 4.1).
 
     Args:
         bias: the shared part, built for the grid of `image_size`.
+        position: absolute positions beside it; None for none.
         options: as `Isotropic`'s.
     """
 
     name = "relative_vit"
     papers = ("simmim",)
 
-    def __init__(
-        self,
-        *,
-        dim: int,
-        depth: int,
-        block: Spec,
-        bias: Spec = Spec("grid_table"),
-        embed: Spec = Spec("patch"),
-        norm: Spec | None = Spec("layernorm"),
-        head: Spec = Spec("classifier"),
-        image_size: int | tuple[int, ...] = 224,
-        in_channels: int = 3,
-        num_classes: int = 1000,
-        drop_path: float = 0.0,
-        dropout: float = 0.0,
-        init: Any = "published",
-    ):
-        super().__init__(
-            dim=dim,
-            depth=depth,
-            block=block,
-            embed=embed,
-            norm=norm,
-            head=head,
-            image_size=image_size,
-            in_channels=in_channels,
-            num_classes=num_classes,
-            drop_path=drop_path,
-            dropout=dropout,
-            init=init,
-        )
+    @chooses_start
+    def __init__(self, *, bias: Spec = Spec("grid_table"), position: Spec | None = None, **options: Any):
+        super().__init__(position=position, **options)
         mixers = [block.mixer for block in self.blocks]
         for mixer in mixers:
             if not hasattr(mixer, "distance"):

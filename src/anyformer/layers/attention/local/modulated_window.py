@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from anyformer.core.spec import Spec
-from anyformer.layers.attention.local.tiling import Rest, Tiling, tile
+from anyformer.layers.attention.local.tiling import Tiling, tile
 from anyformer.layers.attention.local.window import WindowAttention
 
 
@@ -30,32 +28,8 @@ class ModulatedWindowAttention(WindowAttention):
     ranks = (1, 2, 3)
     tiny = {"heads": 2, "window": 2, "shift": "half"}
 
-    def __init__(
-        self,
-        dim: int,
-        *,
-        heads: int,
-        window: int = 7,
-        shift: Literal["none", "half"] = "none",
-        cap: bool = False,
-        rest: Rest = "pad",
-        qkv_bias: bool | Literal["qv"] = True,
-        distance: Spec | None = Spec("relative_table"),
-        scoring: Spec = Spec("softmax"),
-        grid: Sequence[int | None] = (None, None),
-    ):
-        super().__init__(
-            dim,
-            heads=heads,
-            window=window,
-            shift=shift,
-            cap=cap,
-            rest=rest,
-            qkv_bias=qkv_bias,
-            distance=distance,
-            scoring=scoring,
-            grid=grid,
-        )
+    def __init__(self, dim: int, **options: Any):
+        super().__init__(dim, **options)
         self.modulator = nn.Parameter(torch.randn(math.prod(self.window), dim))
 
     def gather(self, x: Float[Tensor, "b *grid c"], tiling: Tiling) -> Float[Tensor, "b tiles t c"]:

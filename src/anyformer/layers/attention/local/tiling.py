@@ -19,12 +19,16 @@ Rest = Literal["pad", "refuse"]
 
 @dataclass(frozen=True)
 class Tiling:
-    """How a grid was cut: its size, the size after padding, the window and the shift along each axis."""
+    """How a grid was cut: its size, the size after padding, the window and the shift along each axis.
+
+    Where it is `spread`, a window holds no neighbours: with t windows along an axis, it holds every t-th token.
+    """
 
     grid: tuple[int, ...]
     padded: tuple[int, ...]
     window: tuple[int, ...]
     shift: tuple[int, ...]
+    spread: bool = False
 
     @property
     def tiles(self) -> tuple[int, ...]:
@@ -50,25 +54,37 @@ class Tiling:
         return None if ids is None else (ids[:, :, None] == ids[:, None, :])[:, None]
 
 
-def fit_window(window: int, grid: Sequence[int | None], *, cap: bool, part: str) -> tuple[int, ...]:
-    """The window along each axis of the grid that a part is built for.
+def fit_window(window: int | Sequence[int], grid: Sequence[int | None], *, cap: bool, part: str) -> tuple[int, ...]:
+    """The window along each axis of the grid that a part is built for; a number stands for all axes.
 
-    Raises `SizeError` where the window is larger than the grid and `cap` does not allow to make it smaller.
+    Raises `SizeError` where the window is larger than the grid and `cap` does not allow to make it smaller,
+    `OptionError` for a window of another rank, or without a token.
     """
-    if window < 1:
-        raise OptionError(f"{part}: a window has 1 token or more along each axis; given {window}.")
-    if not cap and any(g is not None and g < window for g in grid):
+    sides = (window,) * len(grid) if isinstance(window, int) else tuple(window)
+    if len(sides) != len(grid) or min(sides) < 1:
+        raise OptionError(
+            f"{part}: a window has 1 token or more along each of {len(grid)} axes, a number for all or one for each; "
+            f"given {window}."
+        )
+    if not cap and any(g is not None and g < w for g, w in zip(grid, sides, strict=True)):
         shown = "x".join("?" if g is None else str(g) for g in grid)
         least = min(g for g in grid if g is not None)
         raise SizeError(
-            f"{part}: a window of {window} is larger than the map of {shown} tokens it is built for: "
-            f"give window={least} or less, a larger image, or cap=True to make the window as large as the map."
+            f"{part}: a window of {_by(sides) if len(set(sides)) > 1 else sides[0]} is larger than the map of {shown} "
+            f"tokens it is built for: give window={least} or less, a larger image, or cap=True to make the window as "
+            "large as the map."
         )
-    return tuple(window if g is None else min(window, g) for g in grid)
+    return tuple(w if g is None else min(w, g) for g, w in zip(grid, sides, strict=True))
 
 
 def plan(
-    grid: Sequence[int], window: Sequence[int], shift: Sequence[int], *, rest: Rest = "pad", shift_lone: bool = False
+    grid: Sequence[int],
+    window: Sequence[int],
+    shift: Sequence[int],
+    *,
+    rest: Rest = "pad",
+    shift_lone: bool = False,
+    spread: bool = False,
 ) -> Tiling:
     """The tiling of a grid; an axis that one window covers is shifted only where `shift_lone` says so.
 
@@ -83,7 +99,7 @@ def plan(
             'a token); or set rest="pad".'
         )
     shift = tuple(s if shift_lone or p != w else 0 for p, w, s in zip(padded, window, shift, strict=True))
-    return Tiling(tuple(grid), padded, tuple(window), shift)
+    return Tiling(tuple(grid), padded, tuple(window), shift, spread)
 
 
 def tile(x: Float[Tensor, "b *grid c"], tiling: Tiling) -> Float[Tensor, "b tiles t c"]:
@@ -100,7 +116,8 @@ def untile(tiles: Float[Tensor, "b tiles t c"], tiling: Tiling) -> Float[Tensor,
     """The inverse of `tile`: the padding is dropped."""
     rank = len(tiling.window)
     x = tiles.view(len(tiles), *tiling.tiles, *tiling.window, tiles.shape[-1])
-    order = [0, *(axis for i in range(rank) for axis in (1 + i, 1 + rank + i)), 1 + 2 * rank]
+    pairs = [(1 + rank + i, 1 + i) if tiling.spread else (1 + i, 1 + rank + i) for i in range(rank)]
+    order = [0, *(axis for pair in pairs for axis in pair), 1 + 2 * rank]
     x = x.permute(order).reshape(len(tiles), *tiling.padded, tiles.shape[-1])
     if any(tiling.shift):
         x = x.roll(tiling.shift, dims=tuple(range(1, rank + 1)))
@@ -116,9 +133,10 @@ def tile_segments(segments: Segments, tiling: Tiling) -> Bool[Tensor, "b tiles 1
 
 def _cut(x: Tensor, tiling: Tiling) -> Tensor:
     rank = len(tiling.window)
-    pairs = [n for t, w in zip(tiling.tiles, tiling.window, strict=True) for n in (t, w)]
-    x = x.reshape(len(x), *pairs, x.shape[-1])
-    order = [0, *range(1, 2 * rank, 2), *range(2, 2 * rank + 1, 2), 1 + 2 * rank]
+    sides = zip(tiling.tiles, tiling.window, strict=True)
+    x = x.reshape(len(x), *(n for t, w in sides for n in ((w, t) if tiling.spread else (t, w))), x.shape[-1])
+    first, second = range(1, 2 * rank, 2), range(2, 2 * rank + 1, 2)
+    order = [0, *second, *first, 1 + 2 * rank] if tiling.spread else [0, *first, *second, 1 + 2 * rank]
     return x.permute(order).reshape(len(x), math.prod(tiling.tiles), math.prod(tiling.window), x.shape[-1])
 
 

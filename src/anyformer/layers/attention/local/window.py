@@ -30,7 +30,7 @@ class WindowAttention(TokenMixer):
     Args:
         dim: channels.
         heads: attention heads.
-        window: side of a window.
+        window: side of a window, or its sides along each axis.
         shift: "half" a window, none where one window covers an axis; "always" half a window, there too, as in the
             authors' code for detection and segmentation; or "none".
         cap: make a window that is larger than the grid as large as the grid; without it, that raises `SizeError`.
@@ -51,7 +51,7 @@ class WindowAttention(TokenMixer):
         dim: int,
         *,
         heads: int,
-        window: int = 7,
+        window: int | Sequence[int] = 7,
         shift: Literal["none", "half", "always"] = "none",
         cap: bool = False,
         rest: Rest = "pad",
@@ -62,7 +62,8 @@ class WindowAttention(TokenMixer):
     ):
         super().__init__()
         self.window = fit_window(window, grid, cap=cap, part=self.name)
-        self.shift = tuple(w // 2 if shift != "none" and w == window else 0 for w in self.window)
+        whole = fit_window(window, (None,) * len(grid), cap=cap, part=self.name)
+        self.shift = tuple(w // 2 if shift != "none" and w == a else 0 for w, a in zip(self.window, whole, strict=True))
         self.shift_lone = shift == "always"
         self.rest: Rest = rest
         self.qkv = QKV(dim, heads=heads, bias=qkv_bias, part=self.name)

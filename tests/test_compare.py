@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.stats
+import torch
 
 from anyformer.cli.main import main
 from anyformer.core.errors import AnyformerError, BudgetError, CheckpointError, OptionError
@@ -28,6 +29,7 @@ from anyformer.lab.compare.ledger import Ledger
 from anyformer.lab.compare.plan import thin
 from anyformer.lab.compare.summary import make_rows, tied
 from anyformer.lab.train import Diverged, TrainConfig
+from anyformer.models import create_model
 from anyformer.tasks import create_task
 
 MODELS = ("vit_micro+depth=1", "mixer_micro+depth=1")
@@ -404,3 +406,16 @@ def test_command_line_says_that_nothing_came_out(tmp_path, capsys, monkeypatch):
     arguments = ["compare", MODELS[0], "--budget", "3steps", "--seeds", "1", "--rates", "1e-3", "--out", str(tmp_path)]
     assert main(arguments) == 1
     assert "MemoryError: full" in capsys.readouterr().out
+
+
+def test_memory_counts_what_the_optimizer_keeps_of_weights_that_train():
+    task = create_task("digits")
+    model = create_model("vit_micro", **task.model_options())
+    batch = task.sample("train", torch.arange(4))
+    adamw, adan = (
+        measure.training_memory(model, task, batch, TrainConfig(optimizer=name)) for name in ("adamw", "adan")
+    )
+    weights = 4 * model.num_parameters()
+    assert adan - adamw == 2 * weights
+    model.requires_grad_(False)
+    assert measure.training_memory(model, task, batch, TrainConfig()) < adamw - 2 * weights

@@ -74,7 +74,7 @@ def test_steps_equal_the_parallel_form(name: str):
 def test_cost_grows_as_declared(name: str):
     cls = part_class(name)
     rank = cls.ranks[0]
-    dim = 4 if cls.cost > 1.5 else 16  # let the growing term dominate
+    dim = 4 if cls.cost >= 1.5 else 16  # let the growing term dominate
     sizes, counts = [], []
     for tokens_wanted in (256, 1024):
         side = round(tokens_wanted ** (1 / rank))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from torch import Tensor
 
-from anyformer import create_model
+from anyformer import create_model, load_reference
 from golden import Golden
 
 
@@ -32,3 +33,21 @@ CASES = {  # golden: (name for create_model, outputs under the golden's names)
 def test_golden(name: str):
     ours, outputs = CASES[name]
     Golden(name).hold(create_model(ours), lambda model, inputs: outputs(model, *inputs.values()))
+
+
+def test_kmax_head_golden():
+    """The authors' pixel decoder and k-means decoder, fed with maps in place of a backbone's."""
+    golden = Golden("kmax_deeplab--kmax_head_r50_129--official")
+    model = create_model("official:kmax_r50", image_size=129).eval()
+    assert sum(p.numel() for n, p in model.named_parameters() if not n.startswith("backbone.")) == golden.parameters
+    report = load_reference(model, golden.state(), golden.source, partial=True)
+    assert not report.unexpected and not report.reshaped, report
+    assert all(n.startswith("backbone.") for n in report.missing), report
+    maps = list(golden.inputs().values())
+    with torch.no_grad():
+        pixels, found = model.pixels(maps), model.decode(maps)
+    golden.check(
+        dict(zip(("os32", "os16", "os8", "panoptic"), (p.movedim(-1, 1) for p in pixels), strict=True))
+        | {"pred_logits": found[-1].logits, "pred_masks": found[-1].masks, "pixel_feature": found[-1].vectors}
+        | {"aux0_masks": found[0].masks, "aux5_logits": found[5].logits}
+    )

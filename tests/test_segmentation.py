@@ -13,7 +13,8 @@ from anyformer.core.errors import DataError, OptionError
 from anyformer.data.segmentation import VOID, HeldMasks, aerial, outline, read_masked, shapes, spheres
 from anyformer.lab.train import TrainConfig, train
 from anyformer.tasks import create_task
-from anyformer.tasks.segmentation import SemanticSegmentation, counts, iou, means
+from anyformer.tasks.metrics import counts, iou, means
+from anyformer.tasks.segmentation import SemanticSegmentation
 from anyformer.tasks.task import IGNORE
 
 

@@ -33,7 +33,7 @@ class DecodeHead(Part):
 
 
 class ConvNorm(nn.Module):
-    """Convolution without bias, norm, activation: `(b, *grid, inputs)` to `(b, *grid / stride, dim)`."""
+    """Convolution, norm, activation (None: without): `(b, *grid, inputs)` to `(b, *grid / stride, dim)`."""
 
     def __init__(
         self,
@@ -42,19 +42,21 @@ class ConvNorm(nn.Module):
         *,
         kernel: int = 3,
         stride: int = 1,
-        norm: Spec = Spec("batchnorm"),
+        norm: Spec | None = Spec("batchnorm"),
         act: Spec | None = Spec("relu"),
+        bias: bool = False,
         rank: int = 2,
     ):
         super().__init__()
         self.conv = StridedConv(
-            inputs, dim, kernel=kernel, stride=stride, padding=kernel // 2, bias=False, rank=rank, what="decode head"
+            inputs, dim, kernel=kernel, stride=stride, padding=kernel // 2, bias=bias, rank=rank, what="convolution"
         )
-        self.norm = build(norm, "norm", dim=dim)
+        self.norm = build(norm, "norm", dim=dim) if norm is not None else None
         self.act = build(act, "act") if act is not None else None
 
     def forward(self, x: Float[Tensor, "b *grid i"]) -> Float[Tensor, "b *smaller c"]:
-        x = self.norm(self.conv(x))
+        x = self.conv(x)
+        x = x if self.norm is None else self.norm(x)
         return x if self.act is None else self.act(x)
 
 

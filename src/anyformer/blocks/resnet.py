@@ -16,7 +16,7 @@ from anyformer.core.segments import Segments
 from anyformer.core.spec import Spec
 
 
-def basic(inputs: int, dim: int, stride: int, norm: Spec, act: Spec, rank: int, ratio: int) -> nn.Sequential:
+def basic(inputs: int, dim: int, stride: int, norm: Spec | None, act: Spec, rank: int, ratio: int) -> nn.Sequential:
     """Two 3x3 convolutions, the first with the stride."""
     return nn.Sequential(
         ConvNorm(inputs, dim, stride=stride, norm=norm, act=act, rank=rank),
@@ -24,7 +24,9 @@ def basic(inputs: int, dim: int, stride: int, norm: Spec, act: Spec, rank: int, 
     )
 
 
-def bottleneck(inputs: int, dim: int, stride: int, norm: Spec, act: Spec, rank: int, ratio: int) -> nn.Sequential:
+def bottleneck(
+    inputs: int, dim: int, stride: int, norm: Spec | None, act: Spec, rank: int, ratio: int
+) -> nn.Sequential:
     """1x1 down to dim / ratio, 3x3 with the stride, 1x1 up to dim."""
     if dim % ratio:
         raise OptionError(f"a bottleneck has a multiple of {ratio} channels; given dim={dim}.")
@@ -40,7 +42,7 @@ class BasicBlock(Block):
 
     Args:
         dim: channels.
-        norm: norm behind each convolution.
+        norm: norm behind each convolution; None for none.
         act: activation.
         residual: how the branch joins the stream.
         grid, drop_path, dropout: from the stack.
@@ -55,7 +57,7 @@ class BasicBlock(Block):
         self,
         dim: int,
         *,
-        norm: Spec = Spec("batchnorm"),
+        norm: Spec | None = Spec("batchnorm"),
         act: Spec = Spec("relu"),
         residual: Spec = Spec("add"),
         grid: Sequence[int | None] | None = None,
@@ -101,6 +103,7 @@ class BasicStart(Part):
     tiny = {"inputs": 8}
     body = staticmethod(basic)
     ratio = 1
+    bias = False
 
     def __init__(
         self,
@@ -108,13 +111,13 @@ class BasicStart(Part):
         dim: int,
         *,
         stride: int = 2,
-        norm: Spec = Spec("batchnorm"),
+        norm: Spec | None = Spec("batchnorm"),
         act: Spec = Spec("relu"),
         rank: int = 2,
     ):
         super().__init__()
         self.layers = self.body(inputs, dim, stride, norm, act, rank, self.ratio)
-        self.shortcut = ConvNorm(inputs, dim, kernel=1, stride=stride, norm=norm, act=None, rank=rank)
+        self.shortcut = ConvNorm(inputs, dim, kernel=1, stride=stride, norm=norm, act=None, bias=self.bias, rank=rank)
         self.act = build(act, "act")
 
     def grid(self, size: Sequence[int]) -> tuple[int, ...]:

@@ -28,6 +28,7 @@ KINDS = {
     "cross": "cross-attention",
     "norm": "norm",
     "act": "activation",
+    "experts": "mixture of experts told by a condition",
     "residual": "residual",
     "downsample": "downsampling",
     "upsample": "upsampling",

@@ -191,13 +191,13 @@ def _read_parts(root: Path) -> tuple[dict[str, list[Annotated]], tuple[str, ...]
 
 def read_instances(source: Path, folder: Path) -> tuple[list[Annotated], tuple[str, ...]]:
     """The images of one JSON file in COCO's form, and the classes by rising id. Raises as `read_coco`."""
-    data = _json(source)
-    categories = sorted((_entry(c, ("id", "name"), source, "categories") for c in data["categories"]), key=_id)
+    data = coco_json(source)
+    categories = sorted((coco_entry(c, ("id", "name"), source, "categories") for c in data["categories"]), key=_id)
     numbers = {c["id"]: k for k, c in enumerate(categories)}
-    images = {i["id"]: _entry(i, ("id", "file_name", "width", "height"), source, "images") for i in data["images"]}
+    images = {i["id"]: coco_entry(i, ("id", "file_name", "width", "height"), source, "images") for i in data["images"]}
     objects: dict[Any, list[tuple[int, tuple[float, float, float, float]]]] = {number: [] for number in images}
     for row in data["annotations"]:
-        row = _entry(row, ("image_id", "category_id", "bbox"), source, "annotations")
+        row = coco_entry(row, ("image_id", "category_id", "bbox"), source, "annotations")
         if row["image_id"] not in images or row["category_id"] not in numbers:
             what = "image_id" if row["image_id"] not in images else "category_id"
             raise DataError(
@@ -223,7 +223,8 @@ def _id(row: Mapping[str, Any]) -> Any:
     return row["id"]
 
 
-def _json(source: Path) -> dict[str, Any]:
+def coco_json(source: Path) -> dict[str, Any]:
+    """A JSON file in COCO's form. Raises `DataError` where it is none."""
     try:
         data = json.loads(source.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -234,7 +235,7 @@ def _json(source: Path) -> dict[str, Any]:
     return data
 
 
-def _entry(row: Any, keys: Sequence[str], source: Path, where: str) -> dict[str, Any]:
+def coco_entry(row: Any, keys: Sequence[str], source: Path, where: str) -> dict[str, Any]:
     """An entry of a list with its keys. Raises `DataError` where one is missing."""
     for key in keys:
         if not isinstance(row, dict) or key not in row:

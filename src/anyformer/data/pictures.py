@@ -18,6 +18,11 @@ PALETTE = np.array(
 )  # fmt: skip
 """Colours of classes, the background first; told apart by the colour-blind (Okabe and Ito 2008)."""
 
+WHEEL = (
+    (0, 1, 0, 0), (15, 1, 1, 0), (21, 0, 1, 0), (25, 0, 1, 1), (36, 0, 0, 1), (49, 1, 0, 1), (55, 1, 0, 0),
+)  # fmt: skip
+"""Places on the wheel of `flow_wheel`, with their red, green and blue: steps from one to the next look alike."""
+
 Pixels = UInt8[np.ndarray, "h w 3"]
 
 
@@ -49,6 +54,22 @@ def colour(image: Float[np.ndarray, "c h w"]) -> Pixels:
     """An image in [0, 1] of one or three channels; what lies outside is cut off."""
     pixels = (np.clip(image, 0, 1) * 255).round().astype(np.uint8).transpose(1, 2, 0)
     return np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels[..., :3]
+
+
+def flow_wheel(flow: Float[np.ndarray, "2 h w"], longest: float | None = None) -> Pixels:
+    """Motions (right, down) as colours: the direction is the hue, the length is how far it is from white.
+
+    The colour wheel of Baker et al. 2011 (the Middlebury benchmark): right is red, down yellow, left cyan, up a violet.
+    Motions beyond `longest` (by default the longest there is) are darker.
+    """
+    length = np.hypot(flow[0], flow[1])
+    longest = float(length.max()) if longest is None else longest
+    share = (length / max(longest, 1e-12))[..., None]
+    place = (np.arctan2(-flow[1], -flow[0]) / np.pi + 1) / 2 * WHEEL[-1][0]
+    anchors = np.array(WHEEL, dtype=float)
+    hue = np.stack([np.interp(place, anchors[:, 0], anchors[:, k]) for k in (1, 2, 3)], -1)
+    colours = np.where(share <= 1, 1 - share * (1 - hue), 0.75 * hue)
+    return (colours * 255).round().astype(np.uint8)
 
 
 def enlarge(pixels: Pixels, factor: int) -> Pixels:

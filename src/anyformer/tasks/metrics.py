@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from anyformer.tasks.task import IGNORE
 
 
 def confusion(truth: Tensor, guess: Tensor, classes: int) -> Tensor:
@@ -34,3 +38,43 @@ def bits_per_byte(nats: float, tokens: int, size: int) -> float:
     Unlike perplexity it compares models with different tokenizers.
     """
     return nats * tokens / (size * math.log(2))
+
+
+def counts(truth: Tensor, guesses: Tensor, classes: int) -> Tensor:
+    """The confusion table of all pixels or points that have a class."""
+    valid = truth != IGNORE
+    return confusion(truth[valid], guesses[valid], classes)
+
+
+def iou(table: Tensor) -> Tensor:
+    """`(classes,)`: intersection over union; 0 for a class neither present nor guessed."""
+    hit = table.diagonal()
+    return hit / (table.sum(0) + table.sum(1) - hit).clamp(min=1)
+
+
+def means(table: Tensor) -> dict[str, float]:
+    """ "miou" and "dice": means over the classes that occur or were guessed."""
+    there = (table.sum(0) + table.sum(1)) > 0
+    if not bool(there.any()):
+        return {"miou": 0.0, "dice": 0.0}
+    return {"miou": float(iou(table)[there].mean()), "dice": float(f1(table)[there].mean())}
+
+
+def described(table: Tensor, loss: float, classes: Sequence[str]) -> dict[str, Any]:
+    """What `evaluate` says of a confusion table and of the losses' sum: means, and each class's numbers."""
+    overlap, found, dice = iou(table), recall(table), f1(table)
+    return {
+        **means(table),
+        "accuracy": accuracy(table),
+        "loss": loss / max(int(table.sum()), 1),
+        "classes": {
+            name: {
+                "samples": int(table[k].sum()),
+                "recall": float(found[k]),
+                "f1": float(dice[k]),
+                "iou": float(overlap[k]),
+            }
+            for k, name in enumerate(classes)
+        },
+        "confusion": table.tolist(),
+    }

@@ -17,7 +17,7 @@ from anyformer.data.pictures import PALETTE, Picture, beside, colour, enlarge, g
 from anyformer.data.seeds import sample_seeds, uniform
 from anyformer.data.segmentation import SHAPES, SPHERES, VOID, HeldMasks, MaskFiles, read_masked, shapes, spheres
 from anyformer.data.splits import SPLITS
-from anyformer.tasks import metrics
+from anyformer.tasks.metrics import counts, described, means
 from anyformer.tasks.task import IGNORE, Baseline, Batch, Task, measuring, to_device
 
 MIRROR = 0
@@ -110,22 +110,7 @@ class SemanticSegmentation(Task):
                 scores = segmented(model, batch, number)
                 loss += float(F.cross_entropy(scores, batch["masks"], ignore_index=IGNORE, reduction="sum"))
                 table += counts(batch["masks"].cpu(), scores.argmax(1).cpu(), number)
-        found, recall, dice = iou(table), metrics.recall(table), metrics.f1(table)
-        return {
-            **means(table),
-            "accuracy": metrics.accuracy(table),
-            "loss": loss / max(int(table.sum()), 1),
-            "classes": {
-                name: {
-                    "samples": int(table[k].sum()),
-                    "recall": float(recall[k]),
-                    "f1": float(dice[k]),
-                    "iou": float(found[k]),
-                }
-                for k, name in enumerate(self.classes)
-            },
-            "confusion": table.tolist(),
-        }
+        return described(table, loss, self.classes)
 
     def baseline(self, split: str = "valid") -> Baseline:
         """Every pixel of the class that most training pixels have."""
@@ -312,26 +297,6 @@ def segmented(model: nn.Module, batch: Batch, classes: int) -> Tensor:
             f"{tuple(scores.shape[1:])}: take segmenter_micro, with any backbone, or another segmenter."
         )
     return scores
-
-
-def counts(masks: Tensor, guesses: Tensor, classes: int) -> Tensor:
-    """The confusion table of all pixels that have a class."""
-    valid = masks != IGNORE
-    return metrics.confusion(masks[valid], guesses[valid], classes)
-
-
-def iou(table: Tensor) -> Tensor:
-    """`(classes,)`: intersection over union; 0 for a class neither present nor guessed."""
-    hit = table.diagonal()
-    return hit / (table.sum(0) + table.sum(1) - hit).clamp(min=1)
-
-
-def means(table: Tensor) -> dict[str, float]:
-    """ "miou" and "dice": means over the classes that occur or were guessed."""
-    there = (table.sum(0) + table.sum(1)) > 0
-    if not bool(there.any()):
-        return {"miou": 0.0, "dice": 0.0}
-    return {"miou": float(iou(table)[there].mean()), "dice": float(metrics.f1(table)[there].mean())}
 
 
 def middle(x: Tensor, axes: int) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from anyformer.lab.compare.entrants import Entrant
 from anyformer.lab.profile import activation_memory, profile
-from anyformer.lab.train.config import TrainConfig
+from anyformer.lab.train.config import OPTIMIZERS, TrainConfig
 from anyformer.lab.train.distributed import choose_device, joined
 from anyformer.lab.train.loop import Feed, autocast, count_step_flop, make_model, own_randomness
 from anyformer.tasks.task import Batch, Task, measuring, to_device
@@ -44,7 +44,7 @@ def cost(entrant: Entrant, task: Task, config: TrainConfig) -> dict[str, Any]:
         sizes = None if length is None else [length]
         point = profile(model, sizes, batch=config.batch_size, seconds=TIMING, device=group.device.type).points[0]
         with autocast(config, group.device):
-            memory = training_memory(model, task, batch)
+            memory = training_memory(model, task, batch, config)
         return {
             "operations": point.operations,
             "uncounted": list(point.uncounted),
@@ -70,11 +70,13 @@ class _Loss(nn.Module):
         return self.task.loss(self.model, batch)
 
 
-def training_memory(model: nn.Module, task: Task, batch: Batch) -> int:
-    """Bytes that a training step needs at its peak: weights, their gradients, AdamW's two moments, and the
-    activations that one micro-batch saves for the backward pass."""
-    weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    return 4 * weights + activation_memory(_Loss(model, task), batch)
+def training_memory(model: nn.Module, task: Task, batch: Batch, config: TrainConfig) -> int:
+    """Bytes that a training step needs at its peak: weights, of those that train the gradients and what the optimizer
+    keeps of each (AdamW two moments), and the activations that one micro-batch saves for the backward pass."""
+    sizes = [(p.numel() * p.element_size(), p.requires_grad) for p in model.parameters()]
+    trained = sum(size for size, trains in sizes if trains)
+    kept = (1 + len(OPTIMIZERS[config.optimizer].state)) * trained
+    return sum(size for size, _ in sizes) + kept + activation_memory(_Loss(model, task), batch)
 
 
 def quality(model: nn.Module, task: Task, config: TrainConfig, continued: bool) -> dict[str, Any]:

@@ -54,7 +54,8 @@ class Plan:
         Raises `AnyformerError` where a model does not fit the task, or a step of it the budget.
         """
         for entrant in self.entrants:
-            found = self.once("cost", entrant, {"batch": self.config.batch_size}, lambda e=entrant: self.cost(e))
+            asked = {"batch": self.config.batch_size, "optimizer": self.config.optimizer}
+            found = self.once("cost", entrant, asked, lambda e=entrant: self.cost(e))
             if found is not None and self.budget.unit == "flop":
                 sweep.check_steps(self.budget.amount / found["step_flop"], self.rates, entrant.name, self.budget)
 

@@ -19,7 +19,7 @@ def result_table(comparison: Comparison) -> Markup:
                "inputs/s", "memory", "training", "sweep", "rate", "steps")  # fmt: skip
     explained = {
         "latency": "median time of one input", "inputs/s": f"at batch {comparison.config['batch_size']}",
-        "memory": "of a training step at its peak: weights, gradients, AdamW's moments, saved activations",
+        "memory": "of a training step at its peak: weights, gradients, the optimizer's moments, saved activations",
         "training": "per seed, the sweep not included", "sweep": "time spent on choosing the rate",
         "± std": "standard deviation over seeds", "rate": "chosen on the validation part",
         "multiply-adds": "of one input",

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from anyformer.core.part import TokenMixer
 from anyformer.core.segments import Segments
+from anyformer.layers.attention.axial.axial import along
 from anyformer.layers.attention.full import Attention
 
 
@@ -56,7 +57,4 @@ class TimeAttention(TokenMixer):
         self.attention = Attention(dim, heads=heads, head_dim=head_dim, bias=bias)
 
     def forward(self, x: Float[Tensor, "b t *places c"], segments: Segments | None = None) -> Tensor:
-        rows = x.flatten(2, -2).transpose(1, 2)
-        times = None if segments is None else Segments(segments.ids.flatten(2).transpose(1, 2).flatten(0, 1))
-        y = self.attention(rows.flatten(0, 1), times)
-        return y.view_as(rows).transpose(1, 2).reshape(x.shape)
+        return along(x, 0, self.attention, segments)

@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test lint types unit index clean
+.PHONY: install demo test lint types unit nightly index clean
 
 install: $(VENV)/.installed
 
@@ -26,6 +26,9 @@ types: install
 
 unit: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
+
+nightly: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q -m nightly
 
 index: install
 	$(BIN)/python -m anyformer.core.index

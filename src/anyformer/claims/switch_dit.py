@@ -27,7 +27,7 @@ CLAIM = Claim(
         Expect("contrast_gained", at_least=1e-3, unit="contrast over that without the prior loss"),
         Expect("loss_over_dit", at_most=2.0, unit="percent of held-out squared error of the noise"),
     ),
-    seeds=(1,),
+    seeds=(1, 2),
 )
 ARMS = {"prior": ("switch_dit_micro", 1.0), "free": ("switch_dit_micro", 0.0), "dit": ("dit_micro", None)}
 STEPS, RATE, TIMESTEPS = 600, 2e-3, 1000

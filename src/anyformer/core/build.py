@@ -100,7 +100,8 @@ def check_fit(name: str, cls: Any, grid: Sequence[int | None] | None, causal: bo
         return
     if grid is not None and len(grid) not in cls.ranks:
         ranks = ", ".join(str(r) for r in cls.ranks)
-        hint = "; a class token makes the grid a sequence, pool='mean' keeps it" if len(grid) == 1 else ""
+        sequence = "; a class token makes the grid a sequence: pool the mean ('head.pool': 'mean', a stage's prefix 0)"
+        hint = sequence if len(grid) == 1 else ""
         raise FitError(f"{name} serves grids of rank {ranks}; this place has a grid of rank {len(grid)}{hint}.")
     if causal and cls.causality == "never":
         raise FitError(f"{name} looks at all tokens and cannot be causal, so it does not fit a decoder.")

@@ -28,7 +28,7 @@ CLAIM = Claim(
 HORIZON, TRAIN_GOALS, EPISODES, CONTEXT, WINDOW = 20, 24, 1200, 8, 8
 TARGETS = (0.4, 0.6, 0.8, 1.0)
 """Returns that both models are asked for, from random (0) to expert (1); each takes its best on the training goals."""
-WORLD_STEPS, POLICY_STEPS, BATCH = 2400, 500, 64
+WORLD_STEPS, POLICY_STEPS, BATCH = 4000, 500, 64
 WORLD_RATE, POLICY_RATE = 1e-2, 3e-3  # of 3e-3 and 1e-2, the world model predicts rewards better with this on seed 0
 SAMPLED = 2
 """Contexts of an episode that a training step looks at."""

@@ -21,7 +21,7 @@ CLAIM = Claim(
     ),
     seeds=(1, 2),  # seed 0 chose steps, rate and windows
 )
-STEPS, BATCH, RATE = 400, 16, 2e-3
+STEPS, BATCH, RATE = 360, 16, 2e-3
 SIDE, REACH, UPDATES = 32, 8.0, 8
 
 

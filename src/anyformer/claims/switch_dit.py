@@ -30,7 +30,7 @@ CLAIM = Claim(
     seeds=(1, 2),
 )
 ARMS = {"prior": ("switch_dit_micro", 1.0), "free": ("switch_dit_micro", 0.0), "dit": ("dit_micro", None)}
-STEPS, RATE, TIMESTEPS = 600, 2e-3, 1000
+STEPS, RATE, TIMESTEPS = 520, 2e-3, 1000
 
 
 def images(split: str) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,7 @@ CLAIM = Claim(
     ),
     seeds=(11,),  # it chose neither steps nor rates
 )
-STEPS, BATCH, RATES = 1150, 8, (3e-3,)
+STEPS, BATCH, RATES = 700, 8, (3e-3,)
 SIDE = 32
 
 

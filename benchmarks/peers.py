@@ -43,8 +43,12 @@ IMAGES = (  # ours and theirs: timm names, at their own image size
     "mixer_s16_224",
     "gmlp_s16_224",
     "convmixer_768_32",
+    "tnt_s_patch16_224",
+    "gcvit_xxtiny",
+    "hiera_tiny_224",
+    "crossvit_tiny_240",
 )
-HUB_IMAGES = {"pvt_tiny": "Zetatech/pvt-tiny-224"}
+HUB_IMAGES = {"pvt_tiny": "Zetatech/pvt-tiny-224", "cvt_13": "microsoft/cvt-13"}
 
 
 @dataclass
@@ -86,10 +90,13 @@ def image_case(name: str, batch: int) -> Case:
 
 def hub_image_case(name: str, batch: int) -> Case:
     transformers = peer("transformers")
-    configs = {"pvt_tiny": ("PvtConfig", "PvtForImageClassification")}
+    configs = {
+        "pvt_tiny": ("PvtConfig", "PvtForImageClassification"),
+        "cvt_13": ("CvtConfig", "CvtForImageClassification"),
+    }
     config, cls = (getattr(transformers, n) for n in configs[name])
     theirs = cls(config()).eval()
-    ours = create_model(name).eval()
+    ours = create_model(f"transformers:{HUB_IMAGES[name]}").eval()
     x = torch.randn(batch, 3, 224, 224)
     return Case(name, "transformers", lambda: ours(x), lambda: theirs(x))
 

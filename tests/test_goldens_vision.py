@@ -24,6 +24,12 @@ def timm_pyramid(model, images: Tensor) -> dict[str, Tensor]:
     return {f"stages.{i}": m for i, m in enumerate(model.features(images))} | {"logits": model(images)}
 
 
+def timm_normed_pyramid(model, images: Tensor) -> dict[str, Tensor]:
+    """timm's names: the map of every stage, the last one after the norm, and logits."""
+    maps = [*model.features(images)[:-1], model.tokens(images).movedim(-1, 1)]
+    return {f"stages.{i}": m for i, m in enumerate(maps)} | {"logits": model(images)}
+
+
 def transformers_poolformer(model, images: Tensor) -> dict[str, Tensor]:
     """transformers' names: the map of every stage, the last one twice."""
     maps = model.features(images)
@@ -41,6 +47,11 @@ def logits(model, images: Tensor) -> dict[str, Tensor]:
     return {"output": model(images)}
 
 
+def row(model, images: Tensor) -> dict[str, Tensor]:
+    """Logits of one image, without the batch."""
+    return {"output": model(images)[0]}
+
+
 def transformers_swin(model, images: Tensor) -> dict[str, Tensor]:
     """transformers' names: tokens after the embedding and every stage with its merging, all tokens, their mean."""
     names = ["embed", *(f"stages.{i}.downsample" for i in (1, 2, 3)), "stages.3", "norm"]
@@ -52,6 +63,11 @@ def transformers_swin(model, images: Tensor) -> dict[str, Tensor]:
 
 def transformers_tokens(model, images: Tensor) -> dict[str, Tensor]:
     return {"last_hidden_state": model.tokens(images)}
+
+
+def transformers_cvt(model, images: Tensor) -> dict[str, Tensor]:
+    """transformers' names: the last map, and the class token, both before the norm."""
+    return {"last_hidden_state": model.features(images)[-1], "cls_token_value": model.tokens(images)[:, :1]}
 
 
 CASES = {  # golden: (name for create_model, options, outputs under the golden's names)
@@ -71,6 +87,26 @@ CASES = {  # golden: (name for create_model, options, outputs under the golden's
     "swin_v2--swinv2_cr_tiny_224--timm": ("timm:swinv2_cr_tiny_224", {}, timm_pyramid),
     "pvt--pvt_tiny--official": ("official:pvt_tiny", {}, logits),
     "pvt--pvt-tiny-224--transformers": ("transformers:Zetatech/pvt-tiny-224", {"num_classes": 0}, transformers_tokens),
+    "cvt--cvt_13--official": ("official:cvt-13-224x224", {}, row),
+    "cvt--cvt-13--transformers": (
+        "transformers:microsoft/cvt-13",
+        {"num_classes": 0, ".norm": None},
+        transformers_cvt,
+    ),
+    "cswin--cswin_tiny_224--official": ("official:cswin_tiny_224", {}, logits),
+    "crossformer--crossformer_pp_small--official": ("official:crossformer_pp_small", {}, logits),
+    "crossvit--crossvit_tiny_240--timm": (
+        "timm:crossvit_tiny_240",
+        {},
+        lambda model, images: {"logits": model(images)},
+    ),
+    "crossvit--crossvit_tiny_224--official": ("official:crossvit_tiny_224", {}, logits),
+    "tnt--tnt_s_legacy_patch16_224--timm": ("timm:tnt_s_legacy_patch16_224", {}, timm_isotropic),
+    "gcvit--gcvit_xxtiny--timm": ("timm:gcvit_xxtiny", {}, timm_normed_pyramid),
+    "gcvit--gc_vit_xxtiny--official": ("official:gc_vit_xxtiny", {}, logits),
+    "rmt--rmt_t3--official": ("official:RMT_T3", {}, logits),
+    "hiera--hiera_tiny_224--timm": ("timm:hiera_tiny_224", {}, timm_pyramid),
+    "dinat--dinat_mini--official": ("official:dinat_mini", {}, logits),
     "compact_transformers--cvt_7_4_32--official": ("official:cvt_7_4_32", {}, logits),
     "metaformer--poolformer_s12--timm": ("timm:poolformer_s12", {}, timm_pyramid),
     "metaformer--poolformer_s12--transformers": (
@@ -96,3 +132,19 @@ CASES = {  # golden: (name for create_model, options, outputs under the golden's
 def test_golden(name: str):
     ours, options, outputs = CASES[name]
     Golden(name).hold(create_model(ours, **options), lambda model, inputs: outputs(model, *inputs.values()))
+
+
+def test_golden_with_fixed_positions():
+    """The authors' factory divides scores as usual; for their weights, it is told to divide by the whole width."""
+    model = create_model("official:t2t_vit_7", scoring="softmax")
+    Golden("t2t_vit--t2t_vit_7--official").hold(
+        model, lambda model, inputs: logits(model, *inputs.values()), kept={"pos_embed": model.position.table.clone()}
+    )
+
+
+def test_golden_with_parameters_that_the_reference_does_not_use():
+    """Its global blocks hold a convolution each that they never call; the points of its KANs count as parameters."""
+    model = create_model("official:MedViT_tiny")
+    Golden("medvit_v2--medvit_v2_tiny--official").hold(
+        model, lambda model, inputs: logits(model, *inputs.values()), idle=984_392
+    )

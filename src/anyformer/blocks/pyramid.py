@@ -84,8 +84,12 @@ class Stage(Part):
             x = torch.cat([self.prefix.expand(len(x), -1, -1).to(x.dtype), x.flatten(1, -2)], 1)
         if self.position is not None:
             x = self.position(x, grid=grid)
-        x = self.blocks(x)
+        x = self.mix(x)
         return x if self.norm is None else self.norm(x)
+
+    def mix(self, x: Float[Tensor, "b *grid c"]) -> Float[Tensor, "b *grid c"]:
+        """What the stage's blocks make of its tokens."""
+        return self.blocks(x)
 
 
 class Pyramid(ImageModel):

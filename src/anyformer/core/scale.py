@@ -88,9 +88,11 @@ def _scaled(node: Any, factor: float, heads_of: dict[int, int] | None) -> Any:
         for name in ("dim", "inputs"):
             if isinstance(options.get(name), int):
                 options[name] = max(step, round(options[name] * factor / step) * step)
+    step = _common((heads_of or {}).values())
     if isinstance(options.get("growth"), int):  # channels that a dense group adds are seen by the same heads
-        step = _common((heads_of or {}).values())
         options["growth"] = max(step, round(options["growth"] * factor / step) * step)
+    if isinstance(options.get("widths"), tuple):  # of the maps beside those of `dim` channels
+        options["widths"] = tuple(max(step, round(w * factor / step) * step) for w in options["widths"])
     for name in ("hidden", "rank"):
         if isinstance(options.get(name), int):
             options[name] = max(1, round(options[name] * factor))
@@ -156,7 +158,7 @@ def _with_ratio(node: Any, factor: float) -> Any:
         options["ffn"] = signature(part_class(node.name))["ffn"][1]  # the default, to be changed too
     options = {k: _with_ratio(v, factor) for k, v in options.items()}
     entry = index()["parts"].get(node.name, {})
-    if entry.get("kind") == "ffn" or "ratio" in entry.get("options", {}):
+    if entry.get("kind") in ("ffn", "model") or "ratio" in entry.get("options", {}):
         if isinstance(options.get("hidden"), int):
             options["hidden"] = max(1, round(options["hidden"] * factor))
         elif "ratio" in entry["options"]:

@@ -38,5 +38,7 @@ def attend(
         mask = seen if mask is None else mask & seen
         causal = False
     if bias is not None:
+        # torch's kernel takes masks of two or four axes; with three it stores the map, several times slower
+        bias = bias[None] if bias.dim() == 3 and q.dim() == 4 else bias
         mask = bias.to(q.dtype) if mask is None else bias.to(q.dtype).masked_fill(~mask, float("-inf"))
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=scale, dropout_p=dropout)

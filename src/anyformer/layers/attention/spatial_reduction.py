@@ -72,7 +72,7 @@ class SpatialReductionAttention(TokenMixer):
         mask = None if segments is None else segments.valid
         if self.reduce is not None and self.norm is not None:
             source = self.norm(self.reduce(source))
-            mask = None if mask is None else _reduced(mask, self.reduce.stride)
+            mask = None if mask is None else reduced(mask, self.reduce.stride)
         q, kv = self._heads(self.q(x)), self._heads(self.kv(source))
         k, v = kv.chunk(2, dim=1)
         y = self.scoring(q, k, v, mask=None if mask is None else mask.flatten(1)[:, None, None])
@@ -82,7 +82,7 @@ class SpatialReductionAttention(TokenMixer):
         return x.flatten(1, -2).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
 
 
-def _reduced(valid: Tensor, reduction: int) -> Tensor:
+def reduced(valid: Tensor, reduction: int) -> Tensor:
     """Which patches hold at least one valid token: `(b, *grid)` to `(b, *grid / reduction)`."""
     missing = [n for size in reversed(valid.shape[1:]) for n in (0, -size % reduction)]
     valid = torch.nn.functional.pad(valid, missing)

@@ -92,6 +92,15 @@ class SiLU(Activation):
         return F.silu(x)
 
 
+class HardSwish(Activation):
+    """x relu6(x + 3) / 6. Howard et al. 2019 (MobileNetV3), arXiv:1905.02244, section 5.2."""
+
+    name = "hard_swish"
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.hardswish(x)
+
+
 class Tanh(Activation):
     """tanh(x)."""
 

@@ -15,7 +15,7 @@ from anyformer.core.segments import Segments
 from anyformer.core.state import State
 from anyformer.kernels.reuse import overwritable
 
-AVERAGES = {1: nn.functional.avg_pool1d, 2: nn.functional.avg_pool2d}
+AVERAGES = {1: nn.functional.avg_pool1d, 2: nn.functional.avg_pool2d, 3: nn.functional.avg_pool3d}
 
 
 class Pooling(TokenMixer):

@@ -120,3 +120,33 @@ class LogMLP(WindowBias):
 
     def rows(self) -> Tensor:
         return self.down(self.dropout(self.up(self.offsets).relu()))
+
+
+class DynamicMLP(WindowBias):
+    """The bias as a network of the offset itself, `(rows, columns)`: three hidden layers, each normed before its ReLU.
+
+    The dynamic position bias (DPB): Wang et al. 2021 (CrossFormer), arXiv:2108.00154, section 3.2 and figure 3b. For a
+    window that stays, its `rows` are a `RelativeTable`.
+
+    Args:
+        heads: heads of the attention.
+        window: side of the window along each axis.
+        hidden: width of the network (None: twice the heads, a 16th of the channels of 32-channel heads, as published).
+    """
+
+    name = "dynamic_mlp"
+    papers = ("crossformer",)
+    tiny = {"heads": 2, "window": (3, 3)}
+    offsets: Tensor
+
+    def __init__(self, heads: int, window: Sequence[int], *, hidden: int | None = None):
+        super().__init__(window)
+        hidden = 2 * heads if hidden is None else hidden
+        self.register_buffer("offsets", relative_offsets(self.window), persistent=False)
+        layers: list[nn.Module] = [init.linear(len(self.window), hidden)]
+        for width in (hidden, hidden, heads):
+            layers += [nn.LayerNorm(hidden), nn.ReLU(), init.linear(hidden, width)]
+        self.mlp = nn.Sequential(*layers)
+
+    def rows(self) -> Tensor:
+        return self.mlp(self.offsets)

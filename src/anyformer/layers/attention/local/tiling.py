@@ -19,16 +19,16 @@ Rest = Literal["pad", "refuse"]
 
 @dataclass(frozen=True)
 class Tiling:
-    """How a grid was cut: its size, the size after padding, the window and the shift along each axis.
+    """How a grid was cut: its size, the size after padding; the window, the shift and the interval along each axis.
 
-    Where it is `spread`, a window holds no neighbours: with t windows along an axis, it holds every t-th token.
+    A window of w tokens at interval i holds every i-th of w i tokens in a row; at interval 1, neighbours.
     """
 
     grid: tuple[int, ...]
     padded: tuple[int, ...]
     window: tuple[int, ...]
     shift: tuple[int, ...]
-    spread: bool = False
+    interval: tuple[int, ...]
 
     @property
     def tiles(self) -> tuple[int, ...]:
@@ -85,21 +85,28 @@ def plan(
     rest: Rest = "pad",
     shift_lone: bool = False,
     spread: bool = False,
+    interval: Sequence[int] | None = None,
 ) -> Tiling:
     """The tiling of a grid; an axis that one window covers is shifted only where `shift_lone` says so.
 
-    Raises `SizeError` where windows do not divide the grid and the `rest` is to be refused.
+    With an `interval`, windows hold every so many tokens; where they are `spread`, over the whole axis: with t windows
+    along it, every t-th. Raises `SizeError` where windows do not divide the grid and the `rest` is to be refused.
     """
-    padded = tuple(math.ceil(g / w) * w for g, w in zip(grid, window, strict=True))
+    steps = (1,) * len(grid) if interval is None else tuple(interval)
+    reach = [w * i for w, i in zip(window, steps, strict=True)]
+    padded = tuple(math.ceil(g / r) * r for g, r in zip(grid, reach, strict=True))
     if rest == "refuse" and padded != tuple(grid):
-        near = [max(w, round(g / w) * w) for g, w in zip(grid, window, strict=True)]
+        near = [max(r, round(g / r) * r) for g, r in zip(grid, reach, strict=True)]
+        apart = f" at intervals of {_by(steps)}" if max(steps) > 1 else ""
         raise SizeError(
-            f"a map of {_by(grid)} tokens is not made of whole windows of {_by(window)}; maps that fit have sides that "
-            f"are multiples of {_by(window)}, the nearest {_by(near)} (an image side is that many times the pixels of "
-            'a token); or set rest="pad".'
+            f"a map of {_by(grid)} tokens is not made of whole windows of {_by(window)}{apart}; maps that fit have "
+            f"sides that are multiples of {_by(reach)}, the nearest {_by(near)} (an image side is that many times the "
+            'pixels of a token); or set rest="pad".'
         )
     shift = tuple(s if shift_lone or p != w else 0 for p, w, s in zip(padded, window, shift, strict=True))
-    return Tiling(tuple(grid), padded, tuple(window), shift, spread)
+    if spread:
+        steps = tuple(p // w for p, w in zip(padded, window, strict=True))
+    return Tiling(tuple(grid), padded, tuple(window), shift, steps)
 
 
 def tile(x: Float[Tensor, "b *grid c"], tiling: Tiling) -> Float[Tensor, "b tiles t c"]:
@@ -115,10 +122,10 @@ def tile(x: Float[Tensor, "b *grid c"], tiling: Tiling) -> Float[Tensor, "b tile
 def untile(tiles: Float[Tensor, "b tiles t c"], tiling: Tiling) -> Float[Tensor, "b *grid c"]:
     """The inverse of `tile`: the padding is dropped."""
     rank = len(tiling.window)
-    x = tiles.view(len(tiles), *tiling.tiles, *tiling.window, tiles.shape[-1])
-    pairs = [(1 + rank + i, 1 + i) if tiling.spread else (1 + i, 1 + rank + i) for i in range(rank)]
-    order = [0, *(axis for pair in pairs for axis in pair), 1 + 2 * rank]
-    x = x.permute(order).reshape(len(tiles), *tiling.padded, tiles.shape[-1])
+    counts = [n for region, _, interval in _sides(tiling) for n in (region, interval)]
+    x = tiles.view(len(tiles), *counts, *tiling.window, tiles.shape[-1])
+    order = [axis for i in range(rank) for axis in (1 + 2 * i, 1 + 2 * rank + i, 2 + 2 * i)]
+    x = x.permute(0, *order, 1 + 3 * rank).reshape(len(tiles), *tiling.padded, tiles.shape[-1])
     if any(tiling.shift):
         x = x.roll(tiling.shift, dims=tuple(range(1, rank + 1)))
     if tiling.padded != tiling.grid:
@@ -133,11 +140,16 @@ def tile_segments(segments: Segments, tiling: Tiling) -> Bool[Tensor, "b tiles 1
 
 def _cut(x: Tensor, tiling: Tiling) -> Tensor:
     rank = len(tiling.window)
-    sides = zip(tiling.tiles, tiling.window, strict=True)
-    x = x.reshape(len(x), *(n for t, w in sides for n in ((w, t) if tiling.spread else (t, w))), x.shape[-1])
-    first, second = range(1, 2 * rank, 2), range(2, 2 * rank + 1, 2)
-    order = [0, *second, *first, 1 + 2 * rank] if tiling.spread else [0, *first, *second, 1 + 2 * rank]
-    return x.permute(order).reshape(len(x), math.prod(tiling.tiles), math.prod(tiling.window), x.shape[-1])
+    x = x.reshape(len(x), *(n for sides in _sides(tiling) for n in sides), x.shape[-1])
+    counts = [axis for i in range(rank) for axis in (1 + 3 * i, 3 + 3 * i)]
+    x = x.permute(0, *counts, *range(2, 3 * rank, 3), 1 + 3 * rank)
+    return x.reshape(len(x), math.prod(tiling.tiles), math.prod(tiling.window), x.shape[-1])
+
+
+def _sides(tiling: Tiling) -> list[tuple[int, int, int]]:
+    """Each axis as regions of a window's tokens, each of so many tokens in a row, one for every window there."""
+    sides = zip(tiling.padded, tiling.window, tiling.interval, strict=True)
+    return [(padded // (window * interval), window, interval) for padded, window, interval in sides]
 
 
 def _by(size: Sequence[int]) -> str:

@@ -26,7 +26,7 @@ CLAIM = Claim(
     ),
     seeds=(1,),
 )
-SIDE, STEPS, BATCH, RATES = 32, 240, 4, (3e-3, 1e-2)
+SIDE, STEPS, BATCH, RATES = 32, 200, 4, (3e-3, 1e-2)
 VOLUMES = (192, 24, 48)
 
 

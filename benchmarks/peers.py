@@ -1,10 +1,12 @@
 """Ours against timm and transformers: the same model, input and threads, alternating in one process.
 
     python -m benchmarks.peers                     all cases, forward
+    python -m benchmarks.peers --backward          those that train, forward and backward
     python -m benchmarks.peers --only swin --json runs/peers.json
 
-A row is the ratio of medians, theirs / ours: above 1, ours is faster. Weights are random on both sides; that the
-models compute the same is the goldens' business. Needs the extra: pip install -c constraints.txt -e '.[peers]'.
+Backward is that of the sum of what a model returns, to all its weights, in evaluation mode (nothing is dropped). A row
+is the ratio of medians, theirs / ours: above 1, ours is faster. Weights are random on both sides; that the models
+compute the same is the goldens' business. Needs the extra: pip install -c constraints.txt -e '.[peers]'.
 """
 
 from __future__ import annotations
@@ -59,6 +61,23 @@ class Case:
     peer: str
     ours: Callable[[], object]
     theirs: Callable[[], object]
+    trains: bool = True
+
+
+def to_tensor(out: Any) -> torch.Tensor:
+    """The tensor of what a model returns: logits or the last hidden states."""
+    if isinstance(out, torch.Tensor):
+        return out
+    return out.logits if hasattr(out, "logits") else out.last_hidden_state
+
+
+def with_backward(run: Callable[[], object]) -> Callable[[], object]:
+    """The same work, and the gradients of all weights added to those of the last time."""
+
+    def both() -> None:
+        to_tensor(run()).sum().backward()
+
+    return both
 
 
 @cache
@@ -131,6 +150,7 @@ def generation_case(new_tokens: int) -> Case:
         "transformers",
         lambda: ours.generate(ids, max_new_tokens=new_tokens),
         lambda: theirs.generate(ids, attention_mask=mask, **greedy),
+        trains=False,
     )
 
 
@@ -144,14 +164,16 @@ def cases(batch: int) -> dict[str, Callable[[], Case]]:
     return made
 
 
-def measure(case: Case, seconds: float) -> tuple[list[float], list[float]]:
+def measure(case: Case, seconds: float, backward: bool) -> tuple[list[float], list[float]]:
     """Times of both in turns, for about `seconds` after one warm-up each, at least three rounds."""
     times: tuple[list[float], list[float]] = ([], [])
-    with torch.inference_mode():
-        case.ours(), case.theirs()
+    runs = tuple(with_backward(run) if backward else run for run in (case.ours, case.theirs))
+    with contextlib.nullcontext() if backward else torch.inference_mode():
+        for run in runs:
+            run()
         start = time.perf_counter()
         while len(times[0]) < 3 or time.perf_counter() - start < seconds:
-            for run, kept in zip((case.ours, case.theirs), times, strict=True):
+            for run, kept in zip(runs, times, strict=True):
                 begin = time.perf_counter()
                 run()
                 kept.append(time.perf_counter() - begin)
@@ -165,6 +187,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=10.0, help="for each case")
+    parser.add_argument("--backward", action="store_true", help="forward and backward in place of forward")
     parser.add_argument("--json", type=Path, default=None, help="file for the rows")
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
@@ -174,7 +197,9 @@ def main(arguments: list[str] | None = None) -> int:
             continue
         torch.manual_seed(0)
         case = make()
-        ours, theirs = measure(case, given.seconds)
+        if given.backward and not case.trains:
+            continue
+        ours, theirs = measure(case, given.seconds, given.backward)
         row = {
             "case": case.name,
             "peer": case.peer,
@@ -196,7 +221,8 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"geometric mean {mean:.2f}")
     if given.json:
         given.json.parent.mkdir(parents=True, exist_ok=True)
-        settings = {"threads": given.threads, "batch": given.batch, "dtype": "float32"}
+        work = "forward and backward" if given.backward else "forward"
+        settings = {"work": work, "threads": given.threads, "batch": given.batch, "dtype": "float32"}
         record = {"settings": settings, "rows": rows, "geometric_mean": mean, "fingerprint": fingerprint()}
         given.json.write_text(json.dumps(record, indent=1) + "\n")
     return 0

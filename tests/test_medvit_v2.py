@@ -15,7 +15,6 @@ from anyformer.layers.attention.local.channel_major import ChannelMajorNeighborh
 from anyformer.layers.attention.local.neighborhood import NeighborhoodAttention
 from anyformer.layers.attention.run_reduction import RunReductionAttention
 from anyformer.layers.embedding.average import AverageDownsample
-from anyformer.layers.embedding.conv_norm_stem import ConvNormStem
 from anyformer.layers.feedforward.kan import KAN, ChannelMajorKAN, KANLayer
 from anyformer.layers.feedforward.locality import LocalityFeedForward
 from anyformer.models.vision.medvit_v2 import VARIANTS
@@ -167,9 +166,3 @@ def test_means_at_the_end_of_an_odd_side_are_of_what_is_there():
     torch.testing.assert_close(y[0, 1, 2], x[0, 2, 4])
     torch.testing.assert_close(y[0, 0, 2], x[0, :2, 4].mean(0))
     assert AverageDownsample(4, 8)(x).shape == (1, 2, 3, 8)
-
-
-def test_a_stem_needs_a_stride_for_each_width():
-    with pytest.raises(OptionError, match="one stride for each convolution"):
-        ConvNormStem(8, widths=(4, 8), strides=(2,))
-    assert ConvNormStem(8, widths=(4, 6), strides=(2, 2))(torch.randn(1, 3, 9, 8)).shape == (1, 3, 2, 8)

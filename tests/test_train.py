@@ -25,8 +25,8 @@ from anyformer.data.transforms import Augment
 from anyformer.lab.budget import Budget, parse_budget
 from anyformer.lab.train import Diverged, TrainConfig, checkpoint, train
 from anyformer.lab.train.fingerprint import fingerprint
+from anyformer.lab.train.limit import Limit
 from anyformer.lab.train.log import progress_bar, read
-from anyformer.lab.train.loop import Limit
 from anyformer.lab.train.optimizer import Average, averaged, make_optimizer, rate
 from anyformer.tasks.classification import Digits
 from anyformer.tasks.language import Text

@@ -148,7 +148,7 @@ def test_what_goes_wrong_at_one_process_is_said_at_each(two):
 
 def test_a_batch_that_does_not_divide_over_processes_says_so():
     from anyformer.lab.train.distributed import Group
-    from anyformer.lab.train.loop import Feed
+    from anyformer.lab.train.feed import Feed
 
     with pytest.raises(OptionError, match=r"3 process\(es\) times 2 micro-batches: make batch_size a multiple of 6"):
         Feed(Digits(), CONFIG, Group(0, 3, torch.device("cpu")))
@@ -156,7 +156,7 @@ def test_a_batch_that_does_not_divide_over_processes_says_so():
 
 def test_the_shares_of_all_processes_are_the_batch():
     from anyformer.lab.train.distributed import Group
-    from anyformer.lab.train.loop import Feed
+    from anyformer.lab.train.feed import Feed
 
     whole = Feed(Digits(), dataclasses.replace(CONFIG, accumulate=1), Group(0, 1, torch.device("cpu"))).make(40)[0]
     parts = [b for rank in (0, 1) for b in Feed(Digits(), CONFIG, Group(rank, 2, torch.device("cpu"))).make(40)]

@@ -13,7 +13,9 @@ from anyformer.lab.compare.entrants import Entrant
 from anyformer.lab.profile import activation_memory, profile
 from anyformer.lab.train.config import OPTIMIZERS, TrainConfig
 from anyformer.lab.train.distributed import choose_device, joined
-from anyformer.lab.train.loop import Feed, autocast, count_step_flop, make_model, own_randomness
+from anyformer.lab.train.feed import Feed
+from anyformer.lab.train.loop import count_step_flop, make_model, own_randomness
+from anyformer.lab.train.stepper import autocast
 from anyformer.tasks.task import Batch, Task, measuring, to_device
 
 TIMING = 0.3

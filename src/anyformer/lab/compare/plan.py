@@ -21,7 +21,8 @@ from anyformer.lab.compare.entrants import Entrant
 from anyformer.lab.compare.ledger import Ledger, Record, key
 from anyformer.lab.train import TrainConfig
 from anyformer.lab.train.fingerprint import fingerprint, machine, versions
-from anyformer.lab.train.loop import Diverged, TrainResult, train
+from anyformer.lab.train.loop import TrainResult, train
+from anyformer.lab.train.stepper import Diverged
 from anyformer.tasks.task import Task
 
 CURVE = 150

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from anyformer.lab.train.config import TrainConfig
 
 if TYPE_CHECKING:
-    from anyformer.lab.train.loop import Diverged, TrainResult, train
+    from anyformer.lab.train.loop import TrainResult, train
+    from anyformer.lab.train.stepper import Diverged
 
 __all__ = ["Diverged", "TrainConfig", "TrainResult", "train"]
 
 
-def __getattr__(name: str) -> Any:
-    if name in ("Diverged", "TrainResult", "train"):
-        from anyformer.lab.train import loop
+LATER = {"Diverged": "stepper", "TrainResult": "loop", "train": "loop"}
+"""What needs torch, and the file it stands in."""
 
-        return getattr(loop, name)
+
+def __getattr__(name: str) -> Any:
+    if name in LATER:
+        return getattr(import_module(f"{__name__}.{LATER[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

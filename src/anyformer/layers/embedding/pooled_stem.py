@@ -1,32 +1,31 @@
-"""ResNet's stem: a wide convolution, then max pooling."""
+"""ResNet's stems: convolutions, then pooling."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from anyformer.core.build import build
-from anyformer.core.part import Part
 from anyformer.core.spec import Spec
-from anyformer.layers.embedding.patch import StridedConv
+from anyformer.layers.embedding.conv_stem import ConvStem
+from anyformer.layers.pooling.mixing import AVERAGES
 
 POOLS = {1: nn.functional.max_pool1d, 2: nn.functional.max_pool2d, 3: nn.functional.max_pool3d}
 
 
-class PooledStem(Part):
-    """Convolution of stride 2, norm, activation, 3x3 max pooling of stride 2: images to `(b, *size / 4, dim)`.
+class PooledStem(ConvStem):
+    """Convolutions, then pooling that halves the grid: images to `(b, *size / 4, dim)` with the defaults.
 
-    He et al. 2015, arXiv:1512.03385, table 1.
+    He et al. 2015, arXiv:1512.03385, table 1: one 7x7 convolution, then the largest of 3x3. CLIP (Radford et al. 2021,
+    arXiv:2103.00020, section 2.4): three 3x3 convolutions, then means of 2x2.
 
     Args:
         dim: channels of a token.
-        in_channels: channels of the image.
-        kernel: side of the convolution; odd.
-        norm, act: what follows it.
-        rank: axes of the image.
-        what: who asks, for messages.
+        widths, kernels, strides, out_act, bias: as `ConvStem`'s.
+        pool: "max" of 3x3, or "mean" of 2x2, with stride 2.
+        **options: `ConvStem`'s.
     """
 
     name = "pooled_stem"
@@ -38,26 +37,24 @@ class PooledStem(Part):
         self,
         dim: int,
         *,
-        in_channels: int = 3,
-        kernel: int = 7,
-        norm: Spec = Spec("batchnorm"),
-        act: Spec = Spec("relu"),
-        rank: int = 2,
-        what: str = "stem",
+        widths: Sequence[float] = (),
+        kernels: int | Sequence[int] = 7,
+        strides: Sequence[int] = (2,),
+        out_act: Spec | None = Spec("relu"),
+        bias: bool = False,
+        pool: Literal["max", "mean"] = "max",
+        **options: Any,
     ):
-        super().__init__()
-        std = (2 / (dim * kernel**rank)) ** 0.5
-        self.conv = StridedConv(
-            in_channels, dim, kernel=kernel, stride=2, padding=kernel // 2, rest="drop", bias=False, std=std, rank=rank,
-            what=what,
+        super().__init__(
+            dim, widths=widths, kernels=kernels, strides=strides, out_act=out_act, bias=bias, **options
         )  # fmt: skip
-        self.norm = build(norm, "norm", dim=dim)
-        self.act = build(act, "act")
+        self.pool = pool
 
     def grid(self, size: Sequence[int]) -> tuple[int, ...]:
         """The grid of tokens of an image of this size."""
-        return tuple((s + 1) // 2 for s in self.conv.grid(size))
+        return tuple((s + (self.pool == "max")) // 2 for s in super().grid(size))
 
     def forward(self, images: Float[Tensor, "b i *size"]) -> Float[Tensor, "b *grid c"]:
-        x = self.act(self.norm(self.conv(images.movedim(1, -1))))
-        return POOLS[x.dim() - 2](x.movedim(-1, 1), 3, 2, 1).movedim(1, -1)
+        x = super().forward(images).movedim(-1, 1)
+        pooled = POOLS[x.dim() - 2](x, 3, 2, 1) if self.pool == "max" else AVERAGES[x.dim() - 2](x, 2)
+        return pooled.movedim(1, -1)

@@ -28,8 +28,8 @@ from anyformer.layers.attention.local.window import WindowAttention
 from anyformer.layers.attention.projection import QKV
 from anyformer.layers.attention.scoring.softmax import Scoring
 from anyformer.layers.convolution.bcos import FORMS, Bcos
+from anyformer.layers.embedding.conv_stem import ConvStem
 from anyformer.layers.embedding.merge import PatchMerging
-from anyformer.layers.embedding.overlap_stem import OverlapStem
 from anyformer.layers.embedding.patch import ConvDownsample, PatchEmbedding
 from anyformer.layers.feedforward.activation import GELU, QuickGELU, ReLU, SiLU, SquaredReLU
 from anyformer.layers.feedforward.mlp import MLP
@@ -50,7 +50,7 @@ LINEAR = (
     *(Block, Head, Isotropic, Pyramid, Stage, Stack, Residual, Attention, WindowAttention, QKV, WindowBias),
     *(
         PatchMerging,
-        OverlapStem,
+        ConvStem,
         ConvDownsample,
         PatchEmbedding,
         MLP,

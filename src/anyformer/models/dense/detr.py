@@ -218,7 +218,7 @@ VARIANTS = {
     # Ours, for images of 32 to 128 pixels and for tests.
     "detr_micro": Spec(
         "detr",
-        backbone=model_spec("resnet_micro").set(embed=Spec("pooled_stem", dim=32, kernel=3)),
+        backbone=model_spec("resnet_micro").set(embed=Spec("pooled_stem", dim=32, kernels=3)),
         dim=64,
         encoder=small_block("encoder"),
         decoder=small_block("decoder"),

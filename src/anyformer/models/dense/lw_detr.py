@@ -270,7 +270,7 @@ VARIANTS = {  # arXiv:2406.03459, table 1 and section 4.1; maps and heads as in 
     "lw_detr_xlarge": lw_detr(plain_vit(768, 10, TEN), (2, 4, 5, 9), 384, points=4, scales=(2.0, 0.5)),
     # Ours, for images of 32 to 128 pixels and for tests.
     "lw_detr_micro": lw_detr(
-        model_spec("resnet_micro").set(embed=Spec("pooled_stem", dim=32, kernel=3)),
+        model_spec("resnet_micro").set(embed=Spec("pooled_stem", dim=32, kernels=3)),
         (-1,),
         64,
         depth=2,

@@ -272,7 +272,12 @@ def encoder(
     stages = [Spec("stage", dim=dims[0], depth=2, block=one)]
     stages += [Spec("stage", dim=d, depth=1, block=one, downsample=Spec(start, norm=norm)) for d in dims[1:]]
     stages[-1] = stages[-1].set(norm=last)
-    return Spec("pyramid", embed=Spec("conv_stem", norm=norm), stages=stages, norm=None)
+    return Spec(
+        "pyramid",
+        embed=Spec("conv_stem", widths=(), kernels=7, strides=(2,), out_norm=norm, out_act=Spec("relu")),
+        stages=stages,
+        norm=None,
+    )
 
 
 BASIC, SMALL = (64, 96, 128), (32, 64, 96)

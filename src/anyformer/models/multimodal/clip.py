@@ -173,7 +173,11 @@ def resnet_tower(width: int, depths: Sequence[int], size: int) -> Spec:
     starts = [Spec("antialiased_bottleneck_start", stride=2 if i else 1) for i in range(4)]
     stages = [stage.set(downsample=start) for stage, start in zip(spec.options["stages"], starts, strict=True)]
     head = Spec("attention_pool", heads=width // 2, grid=(size // 32, size // 32))
-    return spec.set(embed=Spec("averaged_stem", dim=width), stages=stages, head=head)
+    return spec.set(
+        embed=Spec("pooled_stem", dim=width, widths=(0.5, 0.5), kernels=3, strides=(2, 1, 1), pool="mean"),
+        stages=stages,
+        head=head,
+    )
 
 
 def clip_resnet(width: int, depths: Sequence[int], text: tuple[int, int], embed_dim: int, size: int = 224) -> Spec:

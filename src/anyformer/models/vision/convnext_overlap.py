@@ -11,12 +11,14 @@ from anyformer.core.spec import Spec
 from anyformer.models.vision.convnext import SIMPLE, convnext, doubled
 
 PAPERS = ("convnext",)
+STEM = Spec("conv_stem", norm=None)
 
 
 def overlapping(dim: int, depths: Sequence[int], hidden: int) -> Spec:
     """A ConvNeXt whose stem has `hidden` channels between its two convolutions."""
-    stem = Spec("overlap_stem", hidden=hidden, norm=Spec("layernorm", eps=1e-6))
-    return convnext(doubled(dim), depths, embed=stem)
+    return convnext(
+        doubled(dim), depths, embed=STEM.set(widths=(hidden,), act=None, out_norm=Spec("layernorm", eps=1e-6))
+    )
 
 
 VARIANTS = {
@@ -25,6 +27,6 @@ VARIANTS = {
     "convnext_overlap_pico": overlapping(64, (2, 2, 6, 2), 32),
     "convnext_overlap_nano": overlapping(80, (2, 2, 8, 2), 80),
     "convnext_overlap_zepto_rms": convnext(
-        doubled(32), (2, 2, 4, 2), norm=SIMPLE, embed=Spec("overlap_stem", act=Spec("gelu"), norm=SIMPLE)
+        doubled(32), (2, 2, 4, 2), norm=SIMPLE, embed=STEM.set(widths=(32,), act=Spec("gelu"), out_norm=SIMPLE)
     ),
 }

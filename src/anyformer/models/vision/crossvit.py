@@ -230,7 +230,12 @@ SMALL, LARGE = ((4, 3, 1), (3, 0, 1)), ((4, 2, 2), (3, 1, 1))
 """Strides and paddings of the convolutions that stand for patches of 12 and of 16 pixels."""
 PATCHES = tuple(Spec("patch", size=size, rest="refuse") for size in (12, 16))
 CONVOLUTIONS = tuple(
-    Spec("three_conv_stem", strides=strides, paddings=paddings) for strides, paddings in (SMALL, LARGE)
+    Spec(
+        "conv_stem",
+        **{"widths": (0.25, 0.5), "kernels": (7, 3, 3), "strides": strides, "paddings": paddings},
+        **{"norm": None, "out_norm": None},
+    )
+    for strides, paddings in (SMALL, LARGE)
 )
 
 

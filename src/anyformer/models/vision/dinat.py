@@ -57,7 +57,7 @@ def nat(
         )
         for i, depth in enumerate(depths)
     ]
-    embed = Spec("overlap_stem", hidden=dim // 2) if embed is None else embed
+    embed = Spec("conv_stem", norm=None, act=None, out_norm=Spec("layernorm")) if embed is None else embed
     return Spec("pyramid", embed=embed, stages=stages, image_size=image_size)
 
 

@@ -16,6 +16,16 @@ PAPERS = ("medvit_v2",)
 NORM = Spec("batchnorm")
 
 
+def stem(dim: int) -> Spec:
+    """Next-ViT's four 3x3 convolutions (arXiv:2207.05501, section 3.5); a linear map follows where `dim` is not 64."""
+    convolutions = Spec("conv_stem", widths=(64, 32, 64), strides=(2, 1, 1, 2), out_act=Spec("relu"), bias=False)
+    if dim == 64:
+        return convolutions
+    return convolutions.set(
+        widths=(64, 32, 64, 64), kernels=(3, 3, 3, 3, 1), strides=(2, 1, 1, 2, 1), out_act=None
+    )  # fmt: skip
+
+
 def medvit_v2(
     dims: Sequence[int],
     depths: Sequence[int],
@@ -26,7 +36,7 @@ def medvit_v2(
     neighborhood: Spec = Spec("channel_major_neighborhood", kernel=7, rest="pad"),
     dilations: Sequence[int] = (1, 1, 1, 1),
     kan: Spec = Spec("channel_major_kan", base=None),
-    embed: Spec = Spec("conv_norm_stem"),
+    embed: Spec | None = None,
     gate: int | None = None,
     head_dim: int = 32,
     image_size: int = 224,
@@ -59,6 +69,7 @@ def medvit_v2(
         downsample = Spec("average", norm=None if kinds[0] == "g" else NORM)
         return Spec("stage", dim=dims[i], depth=depths[i], block=blocks, downsample=downsample if i else None)
 
+    embed = stem(dims[0]) if embed is None else embed
     return Spec("pyramid", embed=embed, stages=[stage(i) for i in range(len(dims))], norm=NORM, image_size=image_size)
 
 
@@ -79,7 +90,7 @@ VARIANTS = {
         neighborhood=Spec("neighborhood", kernel=3, rest="pad"),
         dilations=(2, 1),
         kan=Spec("kan"),
-        embed=Spec("conv_norm_stem", widths=(32,), strides=(1,)),
+        embed=Spec("conv_stem", widths=(), strides=(1,), out_act=Spec("relu"), bias=False),
         gate=16,
         head_dim=16,
         image_size=8,

@@ -11,6 +11,7 @@ from anyformer.core.spec import Spec
 
 PAPERS = ("rmt",)
 NORM = Spec("layernorm", eps=1e-6)
+STEM = Spec("conv_stem", widths=(0.5, 0.5, 1.0), strides=(2, 1, 2, 1), act=Spec("gelu"))
 
 
 def rmt(
@@ -22,7 +23,7 @@ def rmt(
     ratios: Sequence[float] = (4.0, 4.0, 3.0, 3.0),
     decomposed: int = 3,
     scaled: Sequence[int] = (),
-    strides: Sequence[int] = (2, 1, 2, 1),
+    embed: Spec = STEM,
     hidden: int = 1024,
     image_size: int = 224,
 ) -> Spec:
@@ -33,7 +34,7 @@ def rmt(
         spans: how far the exponents of the decays go over the heads of each stage.
         decomposed: the first so many stages attend along one axis at a time, the others to the whole map.
         scaled: stages whose branches start scaled by 1e-6.
-        strides: of the stem's convolutions.
+        embed: the stem.
         hidden: channels before the classifier.
         image_size: pixels along each axis.
     """
@@ -52,7 +53,7 @@ def rmt(
 
     return Spec(
         "pyramid",
-        embed=Spec("deep_stem", strides=tuple(strides)),
+        embed=embed,
         stages=[stage(i) for i in range(len(dims))],
         norm=None,
         head=Spec("projected_classifier", hidden=hidden),
@@ -69,7 +70,8 @@ VARIANTS = {
     "rmt_large": rmt((112, 224, 448, 640), (4, 8, 25, 8), (7, 7, 14, 20), spans=(6, 6, 6, 6), scaled=(2, 3)),
     # Ours, for images of 8 to 64 pixels and for tests.
     "rmt_micro": rmt(
-        (32, 64), (2, 2), (2, 4), spans=(4, 4), ratios=(2.0, 2.0), decomposed=1, strides=(2, 1), hidden=128,
+        (32, 64), (2, 2), (2, 4), spans=(4, 4), ratios=(2.0, 2.0), decomposed=1,
+        embed=STEM.set(widths=(32,), strides=(2, 1)), hidden=128,
         image_size=8,
     ).set(init="fan_in"),
 }  # fmt: skip

@@ -79,8 +79,8 @@ HEAD = table(
 
 FIRST = "stages.{i-2}.downsample"
 RESNET = table(
-    ("stem.conv1.weight", "embed.conv.weight"),
-    ("stem.conv1.norm.{p}", "embed.norm.{p}"),
+    ("stem.conv1.weight", "embed.convs.0.weight"),
+    ("stem.conv1.norm.{p}", "embed.norms.0.{p}"),
     ("res{i}.0.shortcut.weight", f"{FIRST}.shortcut.conv.weight"),
     ("res{i}.0.shortcut.norm.{p}", f"{FIRST}.shortcut.norm.{{p}}"),
     *((f"res{{i}}.0.conv{k + 1}.weight", f"{FIRST}.layers.{k}.conv.weight") for k in range(3)),

@@ -9,8 +9,8 @@ def official_encoder(theirs: str, ours: str, project: str) -> tuple:
     """One of the two encoders; the first stage is two plain blocks, the others begin with one of their own."""
     plain, first, later = (f"{ours}.stages.{place}" for place in ("0.blocks.{j}", "{i-1}.downsample", "{i-1}.blocks.0"))
     rules = [
-        (f"{theirs}.conv1.{{p}}", f"{ours}.embed.conv.{{p}}"),
-        (f"{theirs}.norm1.{{p}}", f"{ours}.embed.norm.{{p}}"),
+        (f"{theirs}.conv1.{{p}}", f"{ours}.embed.convs.0.{{p}}"),
+        (f"{theirs}.norm1.{{p}}", f"{ours}.embed.norms.0.{{p}}"),
     ]
     for k in range(3):
         for kind in ("conv", "norm"):
@@ -33,7 +33,7 @@ def torchvision_encoder(theirs: str, ours: str, project: str) -> tuple:
     plain, first, later = (f"{ours}.stages.{place}" for place in ("0.blocks.{j}", "{i-1}.downsample", "{i-1}.blocks.0"))
     rules = []
     for place, kind in enumerate(("conv", "norm")):
-        rules += [(f"{theirs}.convnormrelu.{place}.{{p}}", f"{ours}.embed.{kind}.{{p}}")]
+        rules += [(f"{theirs}.convnormrelu.{place}.{{p}}", f"{ours}.embed.{kind}s.0.{{p}}")]
         for k in range(3):
             tail, to = f"convnormrelu{k + 1}.{place}.{{p}}", f".layers.{k}.{kind}.{{p}}"
             rules += [

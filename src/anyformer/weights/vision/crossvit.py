@@ -11,9 +11,9 @@ FUSION, EXCHANGE = STAGE + "fusion.{j}.", "branches.{j}.exchanges.{i}."
 OFFICIAL = table(
     ("pos_embed.{j}", "branches.{j}.position.table"),
     ("cls_token.{j}", "branches.{j}.prefix"),
-    ("patch_embed.{j}.proj.0.{p}", "branches.{j}.embed.layers.0.{p}"),
-    ("patch_embed.{j}.proj.2.{p}", "branches.{j}.embed.layers.1.{p}"),
-    ("patch_embed.{j}.proj.4.{p}", "branches.{j}.embed.layers.2.{p}"),
+    ("patch_embed.{j}.proj.0.{p}", "branches.{j}.embed.convs.0.{p}"),
+    ("patch_embed.{j}.proj.2.{p}", "branches.{j}.embed.convs.1.{p}"),
+    ("patch_embed.{j}.proj.4.{p}", "branches.{j}.embed.convs.2.{p}"),
     ("patch_embed.{j}.proj.{p}", "branches.{j}.embed.project.{p}"),
     (BLOCK + "norm{l}.{p}", BRANCH + "norm{l}.{p}"),
     (BLOCK + "attn.qkv.{p}", BRANCH + "mixer.qkv.{p}"),

@@ -30,9 +30,9 @@ OFFICIAL = table(
     *body("levels.{i}.blocks.{j}.", STAGE),  # NAT and DiNAT
     *body("layers.{i}.blocks.{j}.", STAGE),  # DiNAT_s
     *body("layers.{j}.", "blocks.{j}."),  # the isotropic ones
-    ("patch_embed.proj.{i}.{p}", "embed.layers.{i}.{p}"),
+    ("patch_embed.proj.{i}.{p}", "embed.convs.{i}.{p}"),
     ("patch_embed.proj.{p}", "embed.project.{p}"),
-    ("patch_embed.norm.{p}", "embed.norm.{p}"),
+    ("patch_embed.norm.{p}", "embed.norms.1.{p}"),
     ("levels.{i}.downsample.reduction.{p}", "stages.{i+1}.downsample.project.{p}"),
     ("levels.{i}.downsample.norm.{p}", "stages.{i+1}.downsample.norm_after.{p}"),
     ("layers.{i}.downsample.reduction.{p}", "stages.{i+1}.downsample.project.{p}"),
@@ -43,8 +43,8 @@ OFFICIAL = table(
 )
 LAYER = "encoder.levels.{i}.layers.{j}."
 TRANSFORMERS = table(
-    ("embeddings.patch_embeddings.projection.{i}.{p}", "embed.layers.{i}.{p}"),
-    ("embeddings.norm.{p}", "embed.norm.{p}"),
+    ("embeddings.patch_embeddings.projection.{i}.{p}", "embed.convs.{i}.{p}"),
+    ("embeddings.norm.{p}", "embed.norms.1.{p}"),
     ("encoder.levels.{i}.downsample.reduction.{p}", "stages.{i+1}.downsample.project.{p}"),
     ("encoder.levels.{i}.downsample.norm.{p}", "stages.{i+1}.downsample.norm_after.{p}"),
     (LAYER + "attention.self.rpb", STAGE + "mixer.bias.table", offsets),

@@ -72,7 +72,8 @@ def start(theirs: str, ours: str) -> tuple[tuple, ...]:
 OFFICIAL = table(
     ("stem.{i}.conv.{p}", "embed.convs.{i}.{p}"),
     ("stem.{i}.norm.{p}", "embed.norms.{i}.{p}"),
-    *start("features.0.", "embed."),
+    ("features.0.patch_embed.conv.{p}", "embed.convs.4.{p}"),
+    ("features.0.patch_embed.norm.{p}", "embed.norms.4.{p}"),
     *start("features.2.", "stages.1.downsample."),
     *start("features.4.", "stages.2.downsample."),
     *(rule for n, ours in LOCAL.items() for rule in local(f"features.{n}.", ours)),

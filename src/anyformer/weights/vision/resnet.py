@@ -22,8 +22,8 @@ PLAIN = tuple(
     for k in range(2)
 )
 REST = (
-    ("conv1.{p}", "embed.conv.{p}"),
-    ("bn1.{p}", "embed.norm.{p}"),
+    ("conv1.{p}", "embed.convs.0.{p}"),
+    ("bn1.{p}", "embed.norms.0.{p}"),
     *(
         (f"layer{{i}}.{{j}}.conv{k + 1}.{{p}}", f"stages.{{i-1}}.blocks.{{j-1}}.layers.{k}.conv.{{p}}")
         for k in range(3)

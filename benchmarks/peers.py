@@ -49,6 +49,9 @@ IMAGES = (  # ours and theirs: timm names, at their own image size
     "gcvit_xxtiny",
     "hiera_tiny_224",
     "crossvit_tiny_240",
+    "beit_base_patch16_224",
+    "efficientformer_l1",
+    "tiny_vit_5m_224",
 )
 HUB_IMAGES = {"pvt_tiny": "Zetatech/pvt-tiny-224", "cvt_13": "microsoft/cvt-13"}
 

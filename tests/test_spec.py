@@ -58,6 +58,13 @@ def test_replace_by_path_keeps_what_both_parts_have():
     assert spec.replace("stages.0.norm", "rmsnorm")["stages.0.norm"] == Spec("rmsnorm")
 
 
+def test_heads_that_are_carried_over_fit_the_kinds_of_the_new_part():
+    swapped = model_spec("swin_tiny", mixer="cross_shaped")
+    assert [swapped[f"stages.{i}.block.0.mixer.heads"] for i in range(4)] == [4, 6, 12, 24]
+    given = model_spec("swin_tiny", mixer=Spec("cross_shaped", heads=3))
+    assert given["stages.0.block.0.mixer.heads"] == 3  # and building it says why that does not do
+
+
 @pytest.mark.parametrize(
     ("path", "message"),
     [

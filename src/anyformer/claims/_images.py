@@ -37,6 +37,17 @@ def digits_at(side: int, seed: int = 0, train_images: int | None = None) -> dict
     return parts
 
 
+def canvases(images: Tensor, generator: torch.Generator, side: int = 32) -> Tensor:
+    """Digits `(n, 1, 8, 8)` at random sizes, 8 pixels or more, in the middle of `(n, 1, side, side)`."""
+    found = torch.full((len(images), 1, side, side), float(images.min()))
+    for i, image in enumerate(images):
+        size = int(torch.randint(8, side + 1, (1,), generator=generator))
+        start = (side - size) // 2
+        enlarged = nn.functional.interpolate(image[None], size=(size, size), mode="bilinear")
+        found[i, :, start : start + size, start : start + size] = enlarged[0]
+    return found
+
+
 def fit(
     model: Spec | str,
     task: ImageClassification,

@@ -7,9 +7,8 @@ other patches of 8.
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
 
-from anyformer.claims._images import accuracy, fit, images_task
+from anyformer.claims._images import accuracy, canvases, fit, images_task
 from anyformer.core.spec import Spec
 from anyformer.data.digits import digits
 from anyformer.lab.claim import Claim, Expect
@@ -28,17 +27,6 @@ CLAIM = Claim(
     seeds=(1, 2, 3),
 )
 SIDE, PATCHES, EPOCHS = 32, (4, 8), 12
-
-
-def canvases(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Digits `(n, 1, 8, 8)` at random sizes in the middle of `(n, 1, 32, 32)`."""
-    found = torch.full((len(images), 1, SIDE, SIDE), float(images.min()))
-    for i, image in enumerate(images):
-        side = int(torch.randint(8, SIDE + 1, (1,), generator=generator))
-        start = (SIDE - side) // 2
-        enlarged = nn.functional.interpolate(image[None], size=(side, side), mode="bilinear")
-        found[i, :, start : start + side, start : start + side] = enlarged[0]
-    return found
 
 
 def arms() -> dict[str, Spec]:
@@ -65,7 +53,7 @@ def arms() -> dict[str, Spec]:
 def measure(seed: int) -> dict[str, float]:
     """Test accuracy of the four on digits of many sizes."""
     generator = torch.Generator().manual_seed(seed)
-    parts = {split: (canvases(images, generator), labels) for split, (images, labels) in digits().items()}
+    parts = {split: (canvases(images, generator, SIDE), labels) for split, (images, labels) in digits().items()}
     task = images_task(parts, classes=10)
     found = {
         name: 100 * accuracy(fit(spec, task, seed, EPOCHS, learning_rate=3e-3), task) for name, spec in arms().items()

@@ -59,6 +59,8 @@ def find_parts() -> dict[str, Any]:
                 }
                 if cls.kind == "mixer":
                     found[cls.name] |= {"ranks": list(cls.ranks), "causality": cls.causality}
+                    if cls.head_kinds > 1:
+                        found[cls.name]["head_kinds"] = cls.head_kinds
     return found
 
 

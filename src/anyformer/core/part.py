@@ -47,6 +47,9 @@ class TokenMixer(Part):
         packing: documents packed in one row do not see each other.
         fixed_grid: built for one grid size; another one raises `SizeError`.
         pair_bias: `forward` takes `bias` `(b, h, n, n)`, what is known of pairs of tokens, added to their scores.
+        head_kinds: kinds of heads that share the channels evenly, so heads are a multiple of it; heads that are carried
+            over from the part that it replaces are raised to one.
+        per_repeat: `forward` takes `repeat`, which time it is that a recursive block applies it.
 
     A causal mixer with a state implements `init_state` and `extend` (or `step`); both continue a sequence and equal
     `forward` over the whole of it.
@@ -60,6 +63,8 @@ class TokenMixer(Part):
     packing: ClassVar[bool] = False
     fixed_grid: ClassVar[bool] = False
     pair_bias: ClassVar[bool] = False
+    head_kinds: ClassVar[int] = 1
+    per_repeat: ClassVar[bool] = False
     causal: bool = False
 
     def forward(self, x: Tensor, segments: Segments | None = None) -> Tensor:

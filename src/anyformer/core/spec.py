@@ -140,15 +140,21 @@ def as_spec(value: Any, slot: str = "part") -> Spec:
 
 
 def carry(old: Spec, new: Spec) -> Spec:
-    """`new` with those of `old`'s options that the new part has too and that are not given (`heads`, `ratio`)."""
+    """`new` with those of `old`'s options that the new part has too and that are not given (`heads`, `ratio`).
+
+    A part with several kinds of heads takes over the next number of them that its kinds divide.
+    """
     from anyformer.core.registry import part_entry
 
     if old.name == new.name:
         return Spec(new.name, **{**old.options, **new.options})
-    known = part_entry(new.name)["options"]
+    entry = part_entry(new.name)
+    known, kinds = entry["options"], entry.get("head_kinds", 1)
     kept = {
         k: v for k, v in old.options.items() if k in known and k not in new.options and _similar(v, known[k]["type"])
     }
+    if "heads" in kept:
+        kept["heads"] += -kept["heads"] % kinds
     return Spec(new.name, **{**kept, **new.options})
 
 

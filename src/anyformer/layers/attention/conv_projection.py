@@ -113,20 +113,31 @@ class ConvProjectionAttention(TokenMixer):
         self, x: Float[Tensor, "b *grid c"], segments: Segments | None = None, grid: Sequence[int] = ()
     ) -> Float[Tensor, "b *grid c"]:
         """`grid`: that of the map behind class tokens, where there are any."""
-        tokens = x.flatten(1, -2)
-        first, y = tokens[:, : self.num_prefix], tokens[:, self.num_prefix :]
-        grid = tuple(grid) if self.num_prefix or grid else tuple(x.shape[1:-1])
-        if not grid or y.shape[1] != math.prod(grid):
-            raise SizeError(
-                f"{self.name} was built for {self.num_prefix} class token(s) and a map; given {tokens.shape[1]} tokens "
-                f"and the grid {grid}: a sequence that fits has prefix + height * width tokens, and forward is told "
-                "grid=(height, width)."
-            )
-        y, mask = y.unflatten(1, grid), None
+        first, y = class_and_map(x, self.num_prefix, grid, self.name)
+        mask = None
         if segments is not None:
             valid = segments.flat().valid
-            inside = valid[:, self.num_prefix :].unflatten(1, grid)
+            inside = valid[:, self.num_prefix :].unflatten(1, tuple(y.shape[1:-1]))
             y = y.masked_fill(~inside[..., None], 0)
             mask = torch.cat([valid[:, : self.num_prefix], reduced(inside, self.stride).flatten(1)], 1)[:, None, None]
         z = self.scoring(self.q(y, first), self.k(y, first), self.v(y, first), mask=mask)
         return self.out(merge_heads(z)).view_as(x)
+
+
+def class_and_map(
+    x: Float[Tensor, "b *grid c"], prefix: int, grid: Sequence[int], part: str
+) -> tuple[Float[Tensor, "b p c"], Float[Tensor, "b *grid c"]]:
+    """Class tokens, and the map behind them, of a sequence; of a map without class tokens, none and the map.
+
+    Raises `SizeError` for a sequence that is not as long as class tokens and map are.
+    """
+    tokens = x.flatten(1, -2)
+    first, rest = tokens[:, :prefix], tokens[:, prefix:]
+    grid = tuple(grid) if prefix or grid else tuple(x.shape[1:-1])
+    if not grid or rest.shape[1] != math.prod(grid):
+        raise SizeError(
+            f"{part} was built for {prefix} class token(s) and a map; given {tokens.shape[1]} tokens and the grid "
+            f"{grid}: a sequence that fits has prefix + height * width tokens, and forward is told "
+            "grid=(height, width)."
+        )
+    return first, rest.unflatten(1, grid)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
-from anyformer.core import init
 from anyformer.core.build import build
-from anyformer.core.errors import SizeError
-from anyformer.core.part import TokenMixer
 from anyformer.core.segments import Segments
 from anyformer.core.spec import Spec
-from anyformer.layers.attention.projection import QKV, merge_heads
-from anyformer.layers.convolution.depthwise import DepthwiseConv
+from anyformer.layers.attention.lepe import LePEAttention
 
 
-class ManhattanAttention(TokenMixer):
+class ManhattanAttention(LePEAttention):
     """softmax(q k^T / sqrt(d) + log D) v + LCE(v): attention that fades with Manhattan distance, to all sides.
 
     D_nm = gamma^(|x_n - x_m| + |y_n - y_m|), and LCE, "local context enhancement", a depthwise convolution of the
@@ -31,9 +27,7 @@ class ManhattanAttention(TokenMixer):
         heads: attention heads.
         decay: the bias log D, e.g. Spec("manhattan_decay", gammas=(0.9, 0.8)).
         rotation: rotation of queries and keys; None for none.
-        local: tokens along each axis that the convolution of the values covers; odd.
-        scoring: from scores to outputs.
-        grid: the grid that the part is built for; only its rank counts.
+        local, scoring, grid: as `LePEAttention`'s.
 
     Raises:
         SizeError: tokens on a grid of another rank, e.g. a row of h w tokens in place of (h, w).
@@ -54,42 +48,26 @@ class ManhattanAttention(TokenMixer):
         decay: Spec = Spec("manhattan_decay"),
         rotation: Spec | None = Spec("retention_rotary", layout="interleaved"),
         local: int = 5,
-        scoring: Spec = Spec("softmax"),
-        grid: Sequence[int | None] = (None, None),
+        **options: Any,
     ):
-        super().__init__()
-        self.rank = len(grid)
-        self.qkv = QKV(dim, heads=heads, part=self.name)
-        self.decay = build(decay, "bias", heads=heads)
+        super().__init__(dim, heads=heads, local=local, **options)
+        self.decay = build(decay, "bias", heads=heads, head_dim=self.qkv.head_dim)
         self.rotation = build(rotation, "rotation", head_dim=self.qkv.head_dim) if rotation is not None else None
-        # Deviation local^(-rank / 2): the few inputs of a filter keep the scale of the values.
-        self.local = DepthwiseConv(dim, kernel=local, std=local ** (-self.rank / 2), grid=grid)
-        self.scoring = build(scoring, "scoring", heads=heads)
-        self.out = init.linear(dim, dim)
-
-    def forward(self, x: Float[Tensor, "b *grid c"], segments: Segments | None = None) -> Float[Tensor, "b *grid c"]:
-        if x.dim() - 2 != self.rank:
-            raise SizeError(
-                f"{self.name} is built for a grid of {self.rank} axes, tokens (batch, {self.rank} axes, channels), as "
-                f"distances lie on it; given {tuple(x.shape)}: unflatten the tokens to their grid."
-            )
-        q, k, v = self.qkv(x.flatten(1, -2))
-        if self.rotation is not None:
-            q, k = self.rotation(q), self.rotation(k)
-        near = self.local(merge_heads(v).view_as(x), segments)
-        return self.out(merge_heads(self.attend(q, k, v, x.shape[1:-1], segments)).view_as(x) + near)
 
     def attend(
         self,
         q: Float[Tensor, "b h n d"],
         k: Float[Tensor, "b h n d"],
         v: Float[Tensor, "b h n d"],
-        grid: Sequence[int],
+        x: Float[Tensor, "b *grid c"],
         segments: Segments | None,
     ) -> Float[Tensor, "b h n d"]:
-        """Mix the values of all places of the grid."""
         mask = None if segments is None else segments.pairs()
-        return self.scoring(q, k, v, bias=self.decay(grid), mask=mask)
+        return self.scoring(*self.rotated(q, k), v, bias=self.decay(x.shape[1:-1]), mask=mask)
+
+    def rotated(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries and keys, turned by their places."""
+        return (q, k) if self.rotation is None else (self.rotation(q), self.rotation(k))
 
 
 class DecomposedManhattanAttention(ManhattanAttention):
@@ -106,18 +84,17 @@ class DecomposedManhattanAttention(ManhattanAttention):
     cost = 1.5
     tiny = {"heads": 2, "local": 3}
 
-    def attend(
-        self, q: Tensor, k: Tensor, v: Tensor, grid: Sequence[int], segments: Segments | None
-    ) -> Float[Tensor, "b h n d"]:
-        q, k, v = (t.unflatten(2, tuple(grid)) for t in (q, k, v))
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, x: Tensor, segments: Segments | None) -> Float[Tensor, "b h n d"]:
+        grid = x.shape[1:-1]
+        q, k, v = (t.unflatten(2, tuple(grid)) for t in (*self.rotated(q, k), v))
         for axis in reversed(range(len(grid))):
             mask = None
             if segments is not None:
                 mask = segments.valid.movedim(axis + 1, -1).flatten(0, -2)[:, None, None]
-            lines = _lines(v, axis)
+            lines = lines_along(v, axis)
             mixed = self.scoring(
-                _lines(q, axis).flatten(0, -4),
-                _lines(k, axis).flatten(0, -4),
+                lines_along(q, axis).flatten(0, -4),
+                lines_along(k, axis).flatten(0, -4),
                 lines.flatten(0, -4),
                 bias=self.decay.line(grid[axis]),
                 mask=mask,
@@ -126,6 +103,6 @@ class DecomposedManhattanAttention(ManhattanAttention):
         return v.flatten(2, -2)
 
 
-def _lines(t: Float[Tensor, "b h *grid d"], axis: int) -> Float[Tensor, "b *others h n d"]:
+def lines_along(t: Float[Tensor, "b h *grid d"], axis: int) -> Float[Tensor, "b *others h n d"]:
     """The lines along one axis, each with all heads."""
     return t.movedim(axis + 2, -2).movedim(1, -3)

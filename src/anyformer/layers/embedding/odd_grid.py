@@ -25,8 +25,9 @@ class OddPatchEmbedding(PatchEmbedding):
     papers = ("kmax_deeplab",)
 
     def forward(self, images: Float[Tensor, "b i *size"]) -> Float[Tensor, "b *grid c"]:
-        larger = bordered(images.movedim(1, -1), self.stride).movedim(-1, 1)
-        cut = (slice(None), slice(None), *(slice(g * self.stride) for g in self.grid(images.shape[2:])))
+        stride = self.project.strides[0]
+        larger = bordered(images.movedim(1, -1), stride).movedim(-1, 1)
+        cut = (slice(None), slice(None), *(slice(g * stride) for g in self.grid(images.shape[2:])))
         return super().forward(larger[cut])
 
 
@@ -37,6 +38,6 @@ class OddDownsample(ConvDownsample):
     papers = ("kmax_deeplab",)
 
     def forward(self, x: Float[Tensor, "b *grid c"]) -> Float[Tensor, "b *smaller d"]:
-        stride = self.project.stride
+        stride = self.project.strides[0]
         cut = (slice(None), *(slice(g * stride) for g in self.grid(x.shape[1:-1])))
         return super().forward(bordered(x, stride)[cut])

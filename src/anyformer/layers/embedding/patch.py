@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from anyformer.core.build import build
-from anyformer.core.errors import SizeError
+from anyformer.core.errors import OptionError, SizeError
 from anyformer.core.init import trunc_normal
 from anyformer.core.part import Part
 from anyformer.core.spec import Spec
@@ -21,12 +21,22 @@ Rest = Literal["pad", "drop", "refuse"]
 CONVOLUTIONS = {1: nn.functional.conv1d, 2: nn.functional.conv2d, 3: nn.functional.conv3d}
 
 
+def each_axis(value: int | Sequence[int], rank: int, what: str) -> tuple[int, ...]:
+    """A number for all axes, or one for each, as a tuple. Raises `OptionError` for another number of them."""
+    each = (value,) * rank if isinstance(value, int) else tuple(value)
+    if len(each) != rank:
+        raise OptionError(f"{what}: a number for all of {rank} axes, or one for each; given {value}.")
+    return each
+
+
 class StridedConv(nn.Module):
     """A strided convolution of channels-last maps: `(b, *grid, c)` to `(b, *smaller, dim)`.
 
     Args:
         inputs, dim: channels in and out.
-        kernel, stride, padding: along every axis.
+        kernel, stride, padding: a number for all axes, or one for each.
+        dilation: steps between the tokens that a filter covers.
+        groups: shares of the channels that are convolved on their own; `inputs` for a depthwise convolution.
         rest: what happens to a map that patches (kernel = stride) do not divide: "pad" fills it with zeros at its
             end, "drop" leaves out its end, as a plain convolution does, and "refuse" raises `SizeError` with the sizes
             that fit.
@@ -40,9 +50,11 @@ class StridedConv(nn.Module):
         inputs: int,
         dim: int,
         *,
-        kernel: int,
-        stride: int,
-        padding: int = 0,
+        kernel: int | Sequence[int],
+        stride: int | Sequence[int],
+        padding: int | Sequence[int] = 0,
+        dilation: int = 1,
+        groups: int = 1,
         rest: Rest = "pad",
         bias: bool = True,
         std: float | None = None,
@@ -50,34 +62,39 @@ class StridedConv(nn.Module):
         what: str = "patch embedding",
     ):
         super().__init__()
-        self.kernel, self.stride, self.padding, self.what = kernel, stride, padding, what
-        self.rest = rest if kernel == stride and not padding else "drop"
-        self.weight = nn.Parameter(trunc_normal(torch.empty(dim, inputs, *[kernel] * rank), std))
+        kernels, self.strides = each_axis(kernel, rank, what), each_axis(stride, rank, what)
+        paddings = each_axis(padding, rank, what)
+        self.stride, self.padding, self.dilation, self.groups, self.what = stride, padding, dilation, groups, what
+        self.reach = tuple(dilation * (k - 1) + 1 - 2 * p for k, p in zip(kernels, paddings, strict=True))
+        self.rest = rest if kernels == self.strides == self.reach else "drop"
+        self.weight = nn.Parameter(trunc_normal(torch.empty(dim, inputs // groups, *kernels), std))
         self.bias = nn.Parameter(torch.zeros(dim)) if bias else None
 
     def grid(self, size: Sequence[int]) -> tuple[int, ...]:
         """The grid that a map of this size becomes. Raises `SizeError` where it becomes nothing."""
-        reach = self.kernel - 2 * self.padding
-        least = max(reach, 1) if self.rest == "drop" else 1
-        if self.rest == "refuse" and any(s % self.stride for s in size):
-            near = [max(self.stride, round(s / self.stride) * self.stride) for s in size]
+        pairs = list(zip(size, self.strides, strict=True))
+        least = [max(r, 1) if self.rest == "drop" else 1 for r in self.reach]
+        if self.rest == "refuse" and any(s % step for s, step in pairs):
+            near = [max(step, round(s / step) * step) for s, step in pairs]
+            fit = _by(self.strides) if len(set(self.strides)) > 1 else self.strides[0]
             raise SizeError(
-                f"{self.what}: a map of {_by(size)} is not made of whole {_by([self.stride] * len(size))} patches; "
-                f'sizes that fit are multiples of {self.stride}, the nearest {_by(near)}; or set rest="pad".'
+                f"{self.what}: a map of {_by(size)} is not made of whole {_by(self.strides)} patches; "
+                f'sizes that fit are multiples of {fit}, the nearest {_by(near)}; or set rest="pad".'
             )
-        if min(size) < least:
-            raise SizeError(f"{self.what}: a map of {_by(size)} is too small; the least is {_by([least] * len(size))}.")
+        if any(s < smallest for s, smallest in zip(size, least, strict=True)):
+            raise SizeError(f"{self.what}: a map of {_by(size)} is too small; the least is {_by(least)}.")
         if self.rest == "drop":
-            return tuple((s - reach) // self.stride + 1 for s in size)
-        return tuple(math.ceil(s / self.stride) for s in size)
+            return tuple((s - reach) // step + 1 for (s, step), reach in zip(pairs, self.reach, strict=True))
+        return tuple(math.ceil(s / step) for s, step in pairs)
 
     def forward(self, x: Float[Tensor, "b *grid c"]) -> Float[Tensor, "b *smaller d"]:
         size = x.shape[1:-1]
         grid = self.grid(size)
-        if self.rest == "pad" and any(g * self.stride != s for g, s in zip(grid, size, strict=True)):
-            missing = [(0, g * self.stride - s) for g, s in zip(grid, size, strict=True)]
-            x = nn.functional.pad(x, (0, 0, *(n for pair in reversed(missing) for n in pair)))
-        y = CONVOLUTIONS[len(size)](x.movedim(-1, 1), self.weight, self.bias, self.stride, self.padding)
+        missing = [g * step - s for g, step, s in zip(grid, self.strides, size, strict=True)]
+        if self.rest == "pad" and any(missing):
+            x = nn.functional.pad(x, (0, 0, *(n for m in reversed(missing) for n in (0, m))))
+        convolve = CONVOLUTIONS[len(size)]
+        y = convolve(x.movedim(-1, 1), self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
         return y.movedim(1, -1)
 
 
@@ -90,7 +107,7 @@ class PatchEmbedding(Part):
     Args:
         dim: channels of a token.
         in_channels: channels of the image.
-        size: side of a patch.
+        size: side of a patch, or its sides along each axis.
         stride, padding: as a convolution's, where patches overlap (None: stride = size).
         act: activation of the tokens (ConvMixer).
         norm: norm of the tokens, after the activation.
@@ -108,9 +125,9 @@ class PatchEmbedding(Part):
         dim: int,
         *,
         in_channels: int = 3,
-        size: int = 16,
-        stride: int | None = None,
-        padding: int = 0,
+        size: int | Sequence[int] = 16,
+        stride: int | Sequence[int] | None = None,
+        padding: int | Sequence[int] = 0,
         act: Spec | None = None,
         norm: Spec | None = None,
         rest: Rest = "pad",
@@ -150,6 +167,7 @@ class ConvDownsample(Part):
     name = "conv"
     kind = "downsample"
     tiny = {"inputs": 8}
+    folds: ClassVar[dict[str, str]] = {"project": "norm_after"}
 
     def __init__(
         self,

@@ -28,12 +28,23 @@ class RelativeViT(Isotropic):
     @chooses_start
     def __init__(self, *, bias: Spec = Spec("grid_table"), position: Spec | None = None, **options: Any):
         super().__init__(position=position, **options)
-        mixers = [block.mixer for block in self.blocks]
-        for mixer in mixers:
-            if not hasattr(mixer, "distance"):
-                raise FitError(f"{self.name} gives its bias to attention; {mixer.name} takes none: use isotropic.")
-        heads = mixers[0].qkv.heads if mixers else 1
-        self.bias = build(bias, "bias", heads=heads, grid=self.grid, prefix=self.num_prefix)
+        mixers = attentions(self)
+        self.bias = grid_bias(self, bias)
         for mixer in mixers:
             # A plain reference: the table belongs to the model, once, and not to every block.
             object.__setattr__(mixer, "distance", self.bias)
+
+
+def attentions(model: Isotropic) -> list[Any]:
+    """The mixers of the model's blocks. Raises `FitError` where one takes no bias of its scores."""
+    mixers = [block.mixer for block in model.blocks]
+    for mixer in mixers:
+        if not hasattr(mixer, "distance"):
+            raise FitError(f"{model.name} gives its bias to attention; {mixer.name} takes none: use isotropic.")
+    return mixers
+
+
+def grid_bias(model: Isotropic, bias: Spec) -> Any:
+    """A bias of attention scores for the model's heads, grid and class tokens."""
+    heads = next((block.mixer.qkv.heads for block in model.blocks), 1)
+    return build(bias, "bias", heads=heads, grid=model.grid, prefix=model.num_prefix)

@@ -81,6 +81,7 @@ class CrossShapedAttention(TokenMixer):
     papers = ("cswin",)
     ranks = (2,)
     cost = 1.5
+    head_kinds = 2
     tiny = {"heads": 2, "stripe": 2}
 
     def __init__(

@@ -111,12 +111,18 @@ def plan(
 
 def tile(x: Float[Tensor, "b *grid c"], tiling: Tiling) -> Float[Tensor, "b tiles t c"]:
     """Pad with zeros, shift cyclically towards the origin, and cut into windows."""
-    if tiling.padded != tiling.grid:
-        sides = [side for g, p in zip(tiling.grid, tiling.padded, strict=True) for side in (p - g, 0)]
-        x = nn.functional.pad(x, (0, 0, *reversed(sides)))
+    x = complete(x, tiling)
     if any(tiling.shift):
         x = x.roll([-s for s in tiling.shift], dims=tuple(range(1, x.dim() - 1)))
     return _cut(x, tiling)
+
+
+def complete(x: Float[Tensor, "b *grid c"], tiling: Tiling) -> Float[Tensor, "b *padded c"]:
+    """The grid with zeros at its end, so that windows divide it."""
+    if tiling.padded == tiling.grid:
+        return x
+    sides = [side for g, p in zip(tiling.grid, tiling.padded, strict=True) for side in (p - g, 0)]
+    return nn.functional.pad(x, (0, 0, *reversed(sides)))
 
 
 def untile(tiles: Float[Tensor, "b tiles t c"], tiling: Tiling) -> Float[Tensor, "b *grid c"]:

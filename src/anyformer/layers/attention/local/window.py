@@ -81,8 +81,7 @@ class WindowAttention(TokenMixer):
             mask = (valid if mask is None else mask & valid).expand(-1, -1, -1, tiles.shape[2], -1).flatten(0, 1)
         elif mask is not None:
             mask = mask.repeat(len(x), 1, 1, 1)
-        bias = self.bias() if self.bias is not None else None
-        y = self.out(merge_heads(self.scoring(q, k, v, bias=bias, mask=mask)))
+        y = self.out(merge_heads(self.scoring(q, k, v, bias=self.biases(tiling), mask=mask)))
         return untile(y.view(len(x), math.prod(tiling.tiles), -1, y.shape[-1]), tiling)
 
     def tiling(self, size: Sequence[int]) -> Tiling:
@@ -92,3 +91,7 @@ class WindowAttention(TokenMixer):
     def gather(self, x: Float[Tensor, "b *grid c"], tiling: Tiling) -> Float[Tensor, "b tiles t c"]:
         """The tokens of every window, from which its queries, keys and values are made."""
         return tile(x, tiling)
+
+    def biases(self, tiling: Tiling) -> Float[Tensor, "h t t"] | None:
+        """What is added to the scores of every pair of places in a window."""
+        return self.bias() if self.bias is not None else None

@@ -41,16 +41,19 @@ class Scoring(Part):
         bias: Tensor | None = None,
         mask: Tensor | None = None,
         causal: bool = False,
-    ) -> Tensor:
+        with_map: bool = False,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """The outputs; `with_map`, beside them the attention map `(b, h, q, k)`, before dropout."""
         q, k, scale = self.queries_keys(q, k)
         dropout = self.dropout if self.training else 0.0
-        if self.record:
-            weights = attention_weights(q, k, bias=bias, mask=mask, causal=causal, scale=scale)
-            self.map = weights.detach()
-            if v.shape[1] != q.shape[1]:
-                v = v.repeat_interleave(q.shape[1] // v.shape[1], dim=1)
-            return nn.functional.dropout(weights, dropout) @ v
-        return attend(q, k, v, bias=bias, mask=mask, causal=causal, scale=scale, dropout=dropout)
+        if not self.record and not with_map:
+            return attend(q, k, v, bias=bias, mask=mask, causal=causal, scale=scale, dropout=dropout)
+        weights = attention_weights(q, k, bias=bias, mask=mask, causal=causal, scale=scale)
+        self.map = weights.detach() if self.record else None
+        if v.shape[1] != q.shape[1]:
+            v = v.repeat_interleave(q.shape[1] // v.shape[1], dim=1)
+        y = nn.functional.dropout(weights, dropout) @ v
+        return (y, weights) if with_map else y
 
 
 class Softmax(Scoring):

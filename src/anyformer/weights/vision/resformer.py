@@ -1,0 +1,22 @@
+"""How the authors name ResFormer's parameters and variants."""
+
+from __future__ import annotations
+
+from anyformer.weights.mapping import table
+
+THEIRS, OURS = "blocks.{i}.", "stages.0.blocks.{i}."
+OFFICIAL = table(
+    ("cls_token", "stages.0.prefix"),
+    ("patch_embed.proj.{p}", "embed.project.{p}"),
+    ("pos_embed.embed_layer.{p}", "stages.0.position.conv.{p}"),
+    (THEIRS + "norm{j}.{p}", OURS + "norm{j}.{p}"),
+    (THEIRS + "attn.qkv.{p}", OURS + "mixer.qkv.{p}"),
+    (THEIRS + "attn.get_v.{p}", OURS + "mixer.local.{p}"),
+    (THEIRS + "attn.proj.{p}", OURS + "mixer.out.{p}"),
+    (THEIRS + "mlp.fc1.{p}", OURS + "ffn.up.{p}"),
+    (THEIRS + "mlp.fc2.{p}", OURS + "ffn.down.{p}"),
+    ("norm.{p}", "norm.{p}"),
+    ("head.{p}", "head.linear.{p}"),
+)
+SOURCES = {"official": OFFICIAL}
+NAMES = {"official": {f"resformer_{size}_patch16": f"resformer_{size}" for size in ("tiny", "small", "base")}}

@@ -67,7 +67,7 @@ def test_images_that_the_strides_do_not_divide_are_refused(size: tuple[int, int]
     with torch.device("meta"):
         model = create_model("efficientformer_l1")
         for use in (model, model.features, lambda x: create_model("efficientformer_l1", image_size=size)):
-            with pytest.raises(ValueError, match=rf"multiples of 32.*given {size[0]}x{size[1]}, the nearest is {near}"):
+            with pytest.raises(ValueError, match=rf"image of {size[0]}x{size[1]}.*multiples of 32, the nearest {near}"):
                 use(torch.empty(1, 3, *size))
 
 

@@ -12,8 +12,8 @@ from golden import Golden
 
 def timm_resnet(model, given: dict[str, Tensor]) -> dict[str, Tensor]:
     """timm's names: the stem before its pooling, the map of every stage, and logits."""
-    logits, found = model(given["x"], taps=["embed.act"])
-    maps = [found["embed.act"].movedim(-1, 1), *model.features(given["x"])]
+    logits, found = model(given["x"], taps=["embed.acts.0"])
+    maps = [found["embed.acts.0"].movedim(-1, 1), *model.features(given["x"])]
     return {f"stages.{i}": m for i, m in enumerate(maps)} | {"logits": logits}
 
 

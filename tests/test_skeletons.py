@@ -7,11 +7,13 @@ import torch
 
 from anyformer import Spec, create_model
 from anyformer.core.build import build
-from anyformer.core.errors import AnyformerError, FitError
+from anyformer.core.errors import AnyformerError, FitError, SizeError
 from anyformer.core.registry import part_class
 from parts import MIXERS, causal_mixers, tiny
 
 DIM = 16
+WHOLE = ("inception", "sliced")
+"""Mixers of grids that are made of whole cells or slices, which 16 patches and a class token are not."""
 
 
 def block(name: str, **options) -> Spec:
@@ -109,6 +111,10 @@ def test_every_mixer_in_every_skeleton(name: str, skeleton: str):
             build(spec, "model")
         return
     torch.manual_seed(0)
+    if name in WHOLE and skeleton == "isotropic_with_class_token":
+        with pytest.raises(SizeError, match=rf"{name}: .*17.* fit"):
+            build(spec, "model")(torch.randn(1, 3, 8, 8))
+        return
     model = create_model(Spec.from_yaml(spec.to_yaml()))
     given = inputs(model, name)
     output = model(*given)

@@ -92,7 +92,10 @@ def _scaled(node: Any, factor: float, heads_of: dict[int, int] | None) -> Any:
     if isinstance(options.get("growth"), int):  # channels that a dense group adds are seen by the same heads
         options["growth"] = max(step, round(options["growth"] * factor / step) * step)
     if isinstance(options.get("widths"), tuple):  # of the maps beside those of `dim` channels
-        options["widths"] = tuple(max(step, round(w * factor / step) * step) for w in options["widths"])
+        options["widths"] = tuple(
+            w if w <= 1 else max(step, round(w * factor / step) * step)
+            for w in options["widths"]  # 1 and less: shares
+        )
     for name in ("hidden", "rank"):
         if isinstance(options.get(name), int):
             options[name] = max(1, round(options[name] * factor))
@@ -158,11 +161,13 @@ def _with_ratio(node: Any, factor: float) -> Any:
         options["ffn"] = signature(part_class(node.name))["ffn"][1]  # the default, to be changed too
     options = {k: _with_ratio(v, factor) for k, v in options.items()}
     entry = index()["parts"].get(node.name, {})
-    if entry.get("kind") in ("ffn", "model") or "ratio" in entry.get("options", {}):
+    ratio = entry.get("options", {}).get("ratio", {})
+    widens = "float" in ratio.get("type", "")  # a whole number is a stride or a count
+    if entry.get("kind") in ("ffn", "model") or widens:
         if isinstance(options.get("hidden"), int):
             options["hidden"] = max(1, round(options["hidden"] * factor))
-        elif "ratio" in entry["options"]:
-            default = entry["options"]["ratio"].get("default", "4.0")
+        elif widens:
+            default = ratio.get("default", "4.0")
             options["ratio"] = round(float(options.get("ratio", default)) * factor, 4)
     return Spec(node.name, **options)
 

@@ -71,7 +71,7 @@ class ParallelConvolution(TokenMixer):
 
     Args:
         dim: channels.
-        ratio: channels between the first and the second convolution, per channel.
+        ratio: channels between the first and the second convolution, per channel, to a multiple of the groups.
         groups: shares of the channels that are convolved on their own.
         norm, act: between convolutions.
         grid: only its rank counts.
@@ -96,7 +96,7 @@ class ParallelConvolution(TokenMixer):
         grid: Sequence[int | None] = (None, None),
     ):
         super().__init__()
-        widths = (int(dim * ratio), dim, dim)
+        widths = (max(1, round(dim * ratio / groups)) * groups, dim, dim)
         self.body = Convolutions(dim, widths, groups=groups, norm=norm, act=act, rank=len(grid), what=self.name)
 
     def forward(self, x: Float[Tensor, "b *grid c"], segments: Segments | None = None) -> Float[Tensor, "b *grid c"]:

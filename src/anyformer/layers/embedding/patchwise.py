@@ -40,12 +40,12 @@ class PatchwiseConv(PatchEmbedding):
                 f"within / stride words a side; given stride={stride}, size={size}, padding={padding}."
             )
         super().__init__(dim, size=size, stride=stride, padding=padding, **options)
-        self.within = within
+        self.within, self.words = within, within // stride
 
     def grid(self, size: Sequence[int]) -> tuple[int, ...]:
         """The grid of words of an image of this size. Raises `SizeError` where patches do not divide it."""
         check_patches(size, self.within)
-        return tuple(s // self.stride for s in size)
+        return tuple(s // self.within * self.words for s in size)
 
     def forward(self, images: Float[Tensor, "b i *size"]) -> Float[Tensor, "b *grid c"]:
         size = tuple(images.shape[2:])
@@ -53,7 +53,7 @@ class PatchwiseConv(PatchEmbedding):
         cut = plan(size, (self.within,) * rank, (0,) * rank)
         patches = tile(images.movedim(1, -1), cut).flatten(0, 1).unflatten(1, (self.within,) * rank)
         words = super().forward(patches.movedim(-1, 1)).flatten(1, -2).unflatten(0, (len(images), -1))
-        return untile(words, plan(grid, (self.within // self.stride,) * rank, (0,) * rank))
+        return untile(words, plan(grid, (self.words,) * rank, (0,) * rank))
 
 
 def check_patches(size: Sequence[int], patch: int) -> None:

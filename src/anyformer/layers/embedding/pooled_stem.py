@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from anyformer.core.spec import Spec
-from anyformer.layers.embedding.conv_stem import ConvStem
+from anyformer.layers.embedding.conv_stem import NORM, ConvStem
 from anyformer.layers.pooling.mixing import AVERAGES
 
 POOLS = {1: nn.functional.max_pool1d, 2: nn.functional.max_pool2d, 3: nn.functional.max_pool3d}
@@ -23,7 +23,8 @@ class PooledStem(ConvStem):
 
     Args:
         dim: channels of a token.
-        widths, kernels, strides, out_act, bias: as `ConvStem`'s.
+        widths, kernels, strides, bias: as `ConvStem`'s.
+        norm, act: after every convolution.
         pool: "max" of 3x3, or "mean" of 2x2, with stride 2.
         **options: `ConvStem`'s.
     """
@@ -40,13 +41,15 @@ class PooledStem(ConvStem):
         widths: Sequence[float] = (),
         kernels: int | Sequence[int] = 7,
         strides: Sequence[int] = (2,),
-        out_act: Spec | None = Spec("relu"),
+        norm: Spec = NORM,
+        act: Spec = Spec("relu"),
         bias: bool = False,
         pool: Literal["max", "mean"] = "max",
         **options: Any,
     ):
         super().__init__(
-            dim, widths=widths, kernels=kernels, strides=strides, out_act=out_act, bias=bias, **options
+            dim, widths=widths, kernels=kernels, strides=strides, norm=norm, act=act, out_norm=norm, out_act=act,
+            bias=bias, **options,
         )  # fmt: skip
         self.pool = pool
 

@@ -20,7 +20,7 @@ class WholeStem(ConvStem):
 
     Args:
         dim, options: as `ConvStem`'s.
-        multiple: sides of images are multiples of this, the product of all strides of the model.
+        multiple: sides of images are multiples of this, the product of the strides.
 
     Raises:
         OptionError: a multiple below 1.
@@ -33,6 +33,7 @@ class WholeStem(ConvStem):
 
     def __init__(self, dim: int, *, multiple: int = 32, **options: Any):
         super().__init__(dim, **options)
+        self.what = options.get("what", self.name)
         if multiple < 1:
             raise OptionError(f"{self.name}.multiple is a number of pixels, 1 or more; given {multiple}.")
         self.multiple = multiple
@@ -45,8 +46,8 @@ class WholeStem(ConvStem):
                 for sides in (size, [max(self.multiple, round(s / self.multiple) * self.multiple) for s in size])
             )
             raise SizeError(
-                f"{self.name}: the sides of an image are multiples of {self.multiple}, the product of the model's "
-                f"strides; given {given}, the nearest is {near}: resize or crop the images."
+                f"{self.what}: the strides do not divide an image of {given}; sizes that fit are multiples of "
+                f"{self.multiple}, the nearest {near}: resize or crop the images."
             )
         return super().grid(size)
 

@@ -231,9 +231,9 @@ SMALL, LARGE = ((4, 3, 1), (3, 0, 1)), ((4, 2, 2), (3, 1, 1))
 PATCHES = tuple(Spec("patch", size=size, rest="refuse") for size in (12, 16))
 CONVOLUTIONS = tuple(
     Spec(
-        "conv_stem",
+        "whole_stem",
         **{"widths": (0.25, 0.5), "kernels": (7, 3, 3), "strides": strides, "paddings": paddings},
-        **{"norm": None, "out_norm": None},
+        **{"norm": None, "out_norm": None, "multiple": math.prod(strides)},
     )
     for strides, paddings in (SMALL, LARGE)
 )

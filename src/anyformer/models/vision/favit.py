@@ -23,6 +23,7 @@ def favit(
     reductions: Sequence[int] = (8, 4, 2, 1),
     window: int = 7,
     mixer: str = "flattened_factorized",
+    shares: tuple[Sequence[int], Sequence[int]] = ((2, 7, 7), (1, 7)),
     patch: int = 7,
     stride: int = 4,
     image_size: int = 224,
@@ -34,6 +35,7 @@ def favit(
         reductions: of each stage's coarse keys, and dilation of its wide windows; 1 for a stage without those.
         window: tokens along each side of the windows.
         mixer: "flattened_factorized" or "factorized".
+        shares: of the channels that coarse keys, near windows and wide ones get, with and without wide windows.
         patch, stride: of the first convolution.
         image_size: pixels along each axis.
     """
@@ -45,7 +47,7 @@ def favit(
             heads=heads[i],
             reduction=reductions[i],
             window=window,
-            shares=(2, 7, 7) if wide else (1, 7),
+            shares=shares[0] if wide else shares[1],
             dilations=(1, reductions[i]) if wide else (1,),
         )
         downsample = Spec("conv", kernel=3, stride=2, padding=1, norm_after=Spec("layernorm"))
@@ -76,7 +78,7 @@ VARIANTS = {
     "favit_b3": favit((96, 192, 384, 768), (2, 3, 14, 3)),
     # Ours, for images of 8 to 64 pixels and for tests.
     "favit_micro": favit(
-        (32, 64), (2, 2), (1, 2), ratios=(2.0, 2.0), reductions=(2, 1), window=3, mixer="factorized", patch=3,
-        stride=2, image_size=8,
+        (32, 64), (2, 2), (1, 2), ratios=(2.0, 2.0), reductions=(2, 1), window=3, mixer="factorized",
+        shares=((2, 1, 1), (1, 1)), patch=3, stride=2, image_size=8,
     ).set(init="fan_in"),
 }  # fmt: skip

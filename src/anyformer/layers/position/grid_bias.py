@@ -48,7 +48,8 @@ class GridTable(Part):
                 f"{self.name} is built for {tokens} tokens, a grid of {'x'.join(map(str, self.grid))}; given {keys}: "
                 "build the model with the image_size of your images."
             )
-        return self.table[self.index.flatten()].view(tokens, tokens, -1).permute(2, 0, 1)
+        # In one piece: torch reads a bias that is not more slowly.
+        return self.table[self.index.flatten()].view(tokens, tokens, -1).permute(2, 0, 1).contiguous()
 
 
 def with_prefix(index: Int[Tensor, "t t"], prefix: int, rows: int) -> Int[Tensor, "n n"]:

@@ -28,8 +28,8 @@ def linear_recurrence(
 ) -> tuple[Tensor, Tensor]:
     """Arguments as the dispatcher's. Memory: n (chunk + k + v) numbers a head, and k v for each chunk."""
     n = q.shape[2]
-    q, k, v, log_decay, beta = (None if t is None else _cut(t, 2, chunk) for t in (q, k, v, log_decay, beta))
-    assert q is not None and k is not None and v is not None
+    q, k, v = (_cut(t, 2, chunk) for t in (q, k, v))
+    log_decay, beta = (None if t is None else _cut(t, 2, chunk) for t in (log_decay, beta))
     sees = torch.ones(chunk, chunk, dtype=torch.bool, device=q.device).tril(0 if bonus is None else -1)
     begins = ends = keeps = None
     if resets is not None:
@@ -41,7 +41,7 @@ def linear_recurrence(
         keeps = (document[..., -1:] == 0)[..., None]
     passed = log_decay.cumsum(3) if log_decay is not None else None
     seen = passed
-    if passed is not None and bonus is not None:
+    if passed is not None and log_decay is not None and bonus is not None:
         seen = passed - log_decay  # a token reads what was there before its own decay
     scores = _scores(q, k, seen, passed, sees)
     if bonus is not None:

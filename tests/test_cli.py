@@ -137,7 +137,9 @@ def test_an_unknown_option_names_the_nearest(capsys):
 
 
 def test_an_interrupt_ends_with_130_and_one_line():
-    wait = "import time; from anyformer.cli import models, main; models.run = lambda o: time.sleep(60); "
+    # A shell starts what runs in the background with interrupts ignored, and that is inherited.
+    wait = "import signal, time; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    wait += "from anyformer.cli import models, main; models.run = lambda o: time.sleep(60); "
     child = subprocess.Popen(
         [sys.executable, "-c", wait + "print('ready', flush=True); raise SystemExit(main.main(['models']))"],
         env={**os.environ, "PYTHONPATH": str(SOURCE)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

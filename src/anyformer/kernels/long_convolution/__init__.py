@@ -3,7 +3,7 @@
     y_t = sum_{s <= t} k_s x_{t-s}
 
 By FFT of the channels filled up with zeros to twice their length, so that nothing wraps around: n log2(n) operations a
-channel, in at least float32. `causal_conv` is the one for short filters.
+channel, in at least float32. `causal_conv` is the one for short filters. The output of the last token alone is a sum.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 from anyformer.core.errors import SizeError
 from anyformer.kernels.exact import exact
 
-__all__ = ["long_convolution"]
+__all__ = ["last_output", "long_convolution"]
 
 
 def long_convolution(x: Float[Tensor, "b n c"], kernel: Float[Tensor, "c m"]) -> Float[Tensor, "b n c"]:
@@ -37,3 +37,10 @@ def long_convolution(x: Float[Tensor, "b n c"], kernel: Float[Tensor, "c m"]) ->
         response = torch.fft.rfft(kernel[:, :taps].to(wide), n=size).t()
         y = torch.fft.irfft(found * response, n=size, dim=1)[:, :n]
     return y.to(x.dtype)
+
+
+def last_output(x: Float[Tensor, "b n c"], kernel: Float[Tensor, "#b c m"]) -> Float[Tensor, "b 1 c"]:
+    """What `long_convolution` gives for the last token, by its sum: n multiply-adds a channel; m is n or more."""
+    wide = torch.promote_types(x.dtype, torch.float32)
+    taps = kernel[..., : x.shape[1]].flip(-1).transpose(-1, -2)
+    return (x.to(wide) * taps.to(wide)).sum(1, keepdim=True).to(x.dtype)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -109,16 +108,22 @@ class Attention(TokenMixer):
         self, x: Float[Tensor, "b n c"], state: State, bias: Float[Tensor, "b h n m"] | None = None
     ) -> tuple[Tensor, State]:
         """Continue after `state`, which stays good; `bias` is of the pairs of these tokens and all up to them."""
+        q, k, v, state = self.recalled(x, state)
+        if self.distance is not None:
+            apart = self.distance(x.shape[1], k.shape[2], q.device)
+            bias = apart if bias is None else bias + apart
+        return self.joined(self.mixed(q, k, v, bias=bias, causal=self.causal), x), state
+
+    def recalled(
+        self, x: Float[Tensor, "b n c"], state: State
+    ) -> tuple[Float[Tensor, "b h n d"], Float[Tensor, "b g m d"], Float[Tensor, "b g m d"], State]:
+        """Queries of these tokens, keys and values of all up to them, and the state with what is kept of them."""
         check_batch(state, len(x), self.name)
         q, k, v = self.qkv(x)
         start = int(state["length"][0]) if len(x) else 0
         end = start + x.shape[1]
         if self.rotation is not None:
-            positions = torch.arange(start, end, device=x.device)[None]
-            q, k = self.rotation(q, positions), self.rotation(k, positions)
+            q, k = (self.rotation(t, slice(start, end)) for t in (q, k))
         state = self.cache.append(state, k, v, start)
-        if self.distance is not None:
-            apart = self.distance(x.shape[1], end, q.device)
-            bias = apart if bias is None else bias + apart
         k, v = (self.cache.recall(state, name, end, like=q) for name in "kv")
-        return self.joined(self.mixed(q, k, v, bias=bias, causal=self.causal), x), state
+        return q, k, v, state

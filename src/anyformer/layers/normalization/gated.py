@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anyformer.core.errors import OptionError
+from anyformer.kernels.rms_norm import rms_norm
 
 
 class GatedRMSNorm(nn.Module):
@@ -33,7 +34,7 @@ class GatedRMSNorm(nn.Module):
         y = x.to(wide) * F.silu(gate.to(wide))
         if self.groups > 1:
             y = y.unflatten(-1, (self.groups, -1))
-            y = F.rms_norm(y, y.shape[-1:], eps=self.eps).flatten(-2) * self.weight
+            y = rms_norm(y, None, self.eps).flatten(-2) * self.weight
         else:
-            y = F.rms_norm(y, y.shape[-1:], self.weight.to(wide), self.eps)
+            y = rms_norm(y, self.weight.to(wide), self.eps)
         return y.to(gate.dtype)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from anyformer.core.part import Norm
 from anyformer.kernels.reuse import inference_on_cpu
+from anyformer.kernels.rms_norm import rms_norm
 
 
 class LayerNorm(Norm):
@@ -40,7 +41,7 @@ class RMSNorm(Norm):
 
     def forward(self, x: Float[Tensor, "*b c"]) -> Float[Tensor, "*b c"]:
         x = x.to(self.weight.dtype)  # as autocast does it for layer_norm
-        return nn.functional.rms_norm(x, (x.shape[-1],), self.weight, self.eps)
+        return rms_norm(x, self.weight, self.eps)
 
 
 class SimpleNorm(Norm):

@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from anyformer.core.part import Norm
+from anyformer.kernels.rms_norm import rms_norm
 
 
 class UnscaledRMSNorm(Norm):
@@ -21,7 +22,7 @@ class UnscaledRMSNorm(Norm):
         self.dim, self.eps = dim, eps
 
     def forward(self, x: Float[Tensor, "*b c"]) -> Float[Tensor, "*b c"]:
-        return nn.functional.rms_norm(x, (self.dim,), None, self.eps)
+        return rms_norm(x, None, self.eps)
 
 
 class UnscaledLayerNorm(Norm):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property, lru_cache
 from typing import Literal
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from anyformer.core.errors import OptionError
 from anyformer.core.part import Part
+from anyformer.kernels.reuse import inference_on_cpu
 
 
 class Rotary(Part):
@@ -51,21 +53,49 @@ class Rotary(Part):
         return self.base ** (-steps / self.rotated)
 
     def forward(
-        self, x: Float[Tensor, "b h n d"], positions: Int[Tensor, "b n"] | None = None
+        self, x: Float[Tensor, "b h n d"], positions: Int[Tensor, "b n"] | slice | None = None
     ) -> Float[Tensor, "b h n d"]:
-        """Rotate queries or keys; `positions` where they are not 0, 1, ..."""
-        if positions is None:
-            positions = torch.arange(x.shape[2], device=x.device)[None]
-        angles = positions[:, None, :, None].float() * self.frequencies(x.device)
-        cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
-        turned, rest = x[..., : self.rotated], x[..., self.rotated :]
+        """Rotate queries or keys; `positions` where they are not 0, 1, ...: of each row, or a slice of all."""
+        cos, sin = self._turns(x, positions)
+        turned, rest = (x, None) if self.rotated == x.shape[-1] else x.tensor_split([self.rotated], -1)
         if self.layout == "halves":
-            a, b = turned.chunk(2, -1)
-            turned = torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
+            other = turned.roll(self.rotated // 2, -1)
         else:
-            a, b = turned[..., ::2], turned[..., 1::2]
-            turned = torch.stack([a * cos - b * sin, b * cos + a * sin], -1).flatten(-2)
-        return turned if rest.shape[-1] == 0 else torch.cat([turned, rest], -1)
+            other = turned.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+        turned = torch.addcmul(turned * cos, other, sin)
+        return turned if rest is None else torch.cat([turned, rest], -1)
+
+    @cached_property
+    def _each(self) -> tuple[float, ...]:
+        return tuple(self.frequencies(torch.device("cpu")).tolist())
+
+    def _turns(self, x: Tensor, positions: Tensor | slice | None) -> tuple[Tensor, Tensor]:
+        """Cosine, and sine with the sign that the other channel of a pair comes in with: `(b or 1, 1, n, rotated)`."""
+        if not isinstance(positions, Tensor):
+            start, stop = (0, x.shape[2]) if positions is None else (positions.start, positions.stop)
+            if inference_on_cpu(x) and x.dtype == torch.float32:
+                # Every layer and step asks for the same ones again.
+                table = _table(self._each, self.layout, 1 << max(stop - 1, 63).bit_length())
+                return table[0, start:stop], table[1, start:stop]
+            positions = torch.arange(start, stop, device=x.device)[None]
+        cos, sin = _spread(positions[:, None, :, None].float() * self.frequencies(x.device), self.layout)
+        return cos.to(x.dtype), sin.to(x.dtype)
+
+
+@lru_cache(maxsize=8)
+def _table(frequencies: tuple[float, ...], layout: str, room: int) -> Float[Tensor, "2 n d"]:
+    """Cosines and signed sines of the first `room` positions, shared by all layers that turn alike."""
+    with torch.inference_mode(False):
+        angles = torch.arange(room).float()[:, None] * torch.tensor(frequencies)
+        return torch.stack(_spread(angles, layout))
+
+
+def _spread(angles: Float[Tensor, "*b n pairs"], layout: str) -> tuple[Tensor, Tensor]:
+    """Cosine and signed sine of each channel, from the angle of each pair."""
+    cos, sin = angles.cos(), angles.sin()
+    if layout == "halves":
+        return torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
+    return torch.stack([cos, cos], -1).flatten(-2), torch.stack([-sin, sin], -1).flatten(-2)
 
 
 class RotaryByParts(Rotary):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cache
+from itertools import count
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from anyformer.claims._loop import one_cycle
 from anyformer.tasks.language import Text
 
 LENGTH = 64
@@ -23,19 +26,18 @@ def task() -> Text:
 
 def trained(model: M, seed: int, *, steps: int, batch: int = 32, rate: float = 3e-3) -> M:
     """The model after `steps` of AdamW under one cycle; batches follow from the seed."""
-    generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
-    model.train()
-    for step in range(steps):
+    return one_cycle(model, drawn(model, seed, steps=steps, batch=batch), steps=steps, rate=rate, decay=0.01)
+
+
+def drawn(model: nn.Module, seed: int, *, steps: int, batch: int) -> Callable[[], Tensor]:
+    """What gives the model's loss on the next random windows, others at each of the `steps` and for each seed."""
+    generator, turn = torch.Generator().manual_seed(seed), count(seed * steps)
+
+    def loss() -> Tensor:
         rows = torch.randint(task().size("train") - 1, (batch,), generator=generator)
-        loss = task().loss(model, task().sample("train", rows, seed=seed * steps + step, train=True))
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-    return model.eval()
+        return task().loss(model, task().sample("train", rows, seed=next(turn), train=True))
+
+    return loss
 
 
 def nats(model: nn.Module, windows: int = 512) -> float:

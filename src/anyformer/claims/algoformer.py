@@ -1,9 +1,16 @@
 """AlgoFormer: regression on features that nobody is told, learned from examples in context.
 
 y = w phi(x), 5 inputs, up to 20 examples of a prompt; phi is a fixed random network of two layers, and w new in each
-prompt. An AlgoFormer of 1 + 1 + 1 blocks, the middle one looped ten times, and a Transformer that loops over all three
-four times: as many parameters, and as many applications of a block.
+prompt. An AlgoFormer of 1 + 1 + 1 blocks, the middle one looped four times, and a Transformer that loops over all three
+twice: as many parameters, and as many applications of a block.
 The error is the mean over the last half of the examples, by the variance of y.
+
+First phi had 8 features, and loops were ten and four: in the time there is, both came to 0.5 on seed 0, where ridge
+regression on x comes to 0.3, so that nothing of phi was learned. With 4 features and fewer loops both come to 0.25, and
+that regression to 0.5. Which of them leads there changes on seed 0 with all that was tried, 1000 steps of 16 prompts or
+600 of 32, rates from 2e-3 to 5e-3, and 3 features: AlgoFormer by 10 percent at the best, the loop by 10 at the worst.
+The rate taken is that at which the errors of both add up to the least; in the 500 steps that fit, AlgoFormer leads by 8
+percent of the 10 asked for. Training as long as the paper's does not fit.
 """
 
 from __future__ import annotations
@@ -11,8 +18,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from anyformer.claims._loop import one_cycle
 from anyformer.lab.claim import Claim, Expect
 from anyformer.models.factory import create_model
 from anyformer.models.language.algoformer import algoformer, in_context
@@ -23,8 +31,9 @@ CLAIM = Claim(
     expect=(Expect("gain", at_least=10.0, unit="percent of the looped Transformer's mean squared error"),),
     seeds=(1, 2, 3),
 )
-INPUTS, POINTS, FEATURES = 5, 20, 8
-DIM, STEPS, BATCH, RATE = 64, 700, 16, 1e-3
+INPUTS, POINTS, FEATURES = 5, 20, 4
+LOOPS, LOOPS_ALONE = 4, 2
+DIM, STEPS, BATCH, RATE = 64, 500, 32, 3e-3
 KNOWN = torch.Generator().manual_seed(0)
 FIRST, SECOND = torch.randn(INPUTS, 16, generator=KNOWN) / INPUTS**0.5, torch.randn(16, FEATURES, generator=KNOWN) / 4
 
@@ -39,22 +48,18 @@ def prompts(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
 
 
 def trained(before_after: int, seed: int) -> Any:
-    """The model after `STEPS` of AdamW under one cycle."""
+    """The model that solves prompts, with so many blocks before and after its loop."""
     torch.manual_seed(seed)
     spec = algoformer(DIM, 4, ratio=2.0, inputs=INPUTS, max_points=POINTS, init="fan_in")
-    spec = spec.set(loops=10 if before_after else 4, before=before_after, loop=3 - 2 * before_after, after=before_after)
+    loops = LOOPS if before_after else LOOPS_ALONE
+    spec = spec.set(loops=loops, before=before_after, loop=3 - 2 * before_after, after=before_after)
     model, generator = create_model(spec), torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS, pct_start=0.1)
-    for _ in range(STEPS):
+
+    def loss() -> Tensor:
         prompt, y = prompts(BATCH, generator)
-        loss = (model(prompt) - y).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-    return model.eval()
+        return (model(prompt) - y).square().mean()
+
+    return one_cycle(model, loss, steps=STEPS, rate=RATE)
 
 
 def measure(seed: int) -> dict[str, float]:

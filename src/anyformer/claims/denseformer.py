@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anyformer.claims._loop import one_cycle
 from anyformer.lab.claim import Claim, Expect
 from anyformer.models.factory import create_model
 from anyformer.models.language.denseformer import denseformer
@@ -46,22 +47,13 @@ def loss(model: nn.Module, count: int, generator: torch.Generator) -> Tensor:
 
 
 def trained(averages: bool, seed: int) -> Any:
-    """The decoder after `STEPS` of AdamW under one cycle."""
+    """The decoder, with averages that learn or stay as they start."""
     torch.manual_seed(seed)
     spec = denseformer(DIM, DEPTH, 2, ratio=2.0, vocab_size=MARK + 1, max_length=LENGTH)
     model: Any = create_model(spec.set(init="fan_in"))
     model.blocks[0].weights.requires_grad_(averages)
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=RATE, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS, pct_start=0.1)
-    for _ in range(STEPS):
-        value = loss(model, BATCH, generator)
-        optimizer.zero_grad()
-        value.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-    return model.eval()
+    return one_cycle(model, lambda: loss(model, BATCH, generator), steps=STEPS, rate=RATE)
 
 
 def measure(seed: int) -> dict[str, float]:

@@ -13,9 +13,10 @@ import copy
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from anyformer.claims._loop import one_cycle
 from anyformer.core.spec import Spec
 from anyformer.lab.claim import Claim, Expect
 from anyformer.models.factory import create_model
@@ -64,16 +65,7 @@ def hidden_of_equal_size() -> int:
 
 def learned(model: Any, pairs: Tensor, objects: Tensor) -> Any:
     """The model after training on all facts."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS, pct_start=0.1)
-    for _ in range(STEPS):
-        loss = F.cross_entropy(model(pairs)[:, -1], objects)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-    return model.eval()
+    return one_cycle(model, lambda: F.cross_entropy(model(pairs)[:, -1], objects), steps=STEPS, rate=RATE)
 
 
 def known(model: Any, pairs: Tensor, objects: Tensor) -> Tensor:

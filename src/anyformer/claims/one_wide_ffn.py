@@ -11,9 +11,10 @@ import time
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from anyformer.claims._loop import one_cycle
 from anyformer.core.segments import Segments
 from anyformer.lab.claim import Claim, Expect
 from anyformer.models.factory import create_model
@@ -33,7 +34,7 @@ CLAIM = Claim(
 )
 PAD, START, END, SYMBOLS = 0, 1, 2, 10
 SHORTEST, LONGEST = 8, 12
-DIM, DEPTH, HIDDEN, STEPS, BATCH, RATE = 48, 3, 192, 500, 64, 3e-3
+DIM, DEPTH, HIDDEN, STEPS, BATCH, RATE = 48, 3, 192, 400, 64, 3e-3
 PARTNER = torch.randperm(SYMBOLS, generator=torch.Generator().manual_seed(0))
 
 
@@ -59,21 +60,16 @@ def make(kind: str) -> Any:
 
 
 def trained(kind: str, seed: int) -> Any:
-    """The model after `STEPS` of AdamW under one cycle."""
+    """The model that reverses and maps."""
     torch.manual_seed(seed)
     model, generator = make(kind), torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS, pct_start=0.2)
-    for _ in range(STEPS):
+
+    def loss() -> Tensor:
         source, target, lengths = pairs(BATCH, generator)
         logits = model(source, target[:, :-1], source_segments=Segments.from_lengths(lengths, LONGEST))
-        loss = F.cross_entropy(logits.flatten(0, 1), target[:, 1:].flatten(), ignore_index=PAD)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-    return model.eval()
+        return F.cross_entropy(logits.flatten(0, 1), target[:, 1:].flatten(), ignore_index=PAD)
+
+    return one_cycle(model, loss, steps=STEPS, rate=RATE, warm=0.2)
 
 
 def written(model: Any, source: Tensor, lengths: Tensor) -> Tensor:

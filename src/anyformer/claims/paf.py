@@ -1,8 +1,10 @@
 """PAF: six layers of a masked language model with attention and feed-forward layer in series, side by side, and alone.
 
 Sentences of a small language: one of two grammars each, which name the next word of every word; a fifth of the words
-do not follow it. 15 percent of the words are hidden: what they are is told by their neighbours and the grammar. The
-cosine of tokens is that of all pairs in a sentence, after the last layer.
+do not follow it. 15 percent of the words are chosen, and hidden, replaced or left by BERT's rule, as in the paper: what
+they are is told by their neighbours and the grammar. The cosine of tokens is that of all pairs in a sentence, after the
+last layer. With every chosen word hidden, as it was first, no visible word's token is ever trained, and most of those
+that the cosine compares are visible; on seed 0 that left 0.098 of the 0.1 asked for.
 """
 
 from __future__ import annotations
@@ -13,9 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anyformer.claims._loop import one_cycle
 from anyformer.core.spec import Spec
 from anyformer.lab.claim import Claim, Expect
 from anyformer.lab.theory import mean_cosine
+from anyformer.methods.pretraining.text_masking import choose_tokens, mask_tokens
 from anyformer.models.factory import create_model
 from anyformer.models.language.bert import bert
 
@@ -31,7 +35,7 @@ CLAIM = Claim(
 )
 DIM, DEPTH, STEPS, BATCH, RATE = 32, 6, 400, 32, 3e-3
 WORDS, GRAMMARS, LENGTH = 16, 2, 24
-HIDDEN_SHARE, HIDDEN_ID = 0.15, WORDS
+HIDDEN = WORDS
 FOLLOWING = torch.stack([torch.randperm(WORDS, generator=torch.Generator().manual_seed(g)) for g in range(GRAMMARS)])
 """`(grammars, words)`: the word that follows."""
 
@@ -56,32 +60,23 @@ def encoder(kind: str) -> Any:
     return create_model(spec.set(block=block, position=None, types=0, head=Spec("masked_lm"), init="fan_in"))
 
 
-def masked(ids: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Ids of which some are hidden, and where."""
-    hidden = torch.rand(ids.shape, generator=generator) < HIDDEN_SHARE
-    return ids.masked_fill(hidden, HIDDEN_ID), hidden
-
-
 def loss(model: nn.Module, ids: Tensor, generator: torch.Generator) -> Tensor:
-    """Mean cross-entropy of the hidden words."""
-    given, hidden = masked(ids, generator)
-    return F.cross_entropy(model(given)[hidden], ids[hidden])
+    """Mean cross-entropy of the chosen words: most of them hidden, some replaced, some as they are."""
+    seeds = torch.randint(2**31, (len(ids),), generator=generator)
+    chosen = choose_tokens(seeds, torch.ones_like(ids, dtype=torch.bool))
+    given = mask_tokens(ids, seeds, chosen=chosen, mask=HIDDEN, ordinary=WORDS)
+    return F.cross_entropy(model(given)[chosen], ids[chosen])
 
 
 def trained(kind: str, seed: int) -> Any:
-    """The encoder after `STEPS` of AdamW under one cycle."""
+    """The encoder that finds hidden words."""
     torch.manual_seed(seed)
     model, generator = encoder(kind), torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS, pct_start=0.2)
-    for _ in range(STEPS):
-        value = loss(model, sentences(BATCH, generator), generator)
-        optimizer.zero_grad()
-        value.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-    return model.eval()
+
+    def drawn() -> Tensor:
+        return loss(model, sentences(BATCH, generator), generator)
+
+    return one_cycle(model, drawn, steps=STEPS, rate=RATE, warm=0.2, decay=0.01)
 
 
 def measure(seed: int) -> dict[str, float]:

@@ -11,9 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from anyformer.claims._loop import one_cycle
 from anyformer.core.segments import Segments
 from anyformer.core.spec import Spec
 from anyformer.lab.claim import Claim, Expect
@@ -69,20 +70,15 @@ def right(model: Any, given: tuple[Tensor, Tensor, Segments]) -> float:
 
 
 def trained(kind: str, seed: int) -> Any:
-    """The encoder after `STEPS` of AdamW under one cycle."""
+    """The encoder that reverses."""
     torch.manual_seed(seed)
     model, generator = make(kind), torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS, pct_start=0.2)
-    for _ in range(STEPS):
+
+    def loss() -> Tensor:
         symbols, backwards, segments = batch(BATCH, generator)
-        loss = F.cross_entropy(model(symbols, segments)[segments.valid], backwards[segments.valid])
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-    return model.eval()
+        return F.cross_entropy(model(symbols, segments)[segments.valid], backwards[segments.valid])
+
+    return one_cycle(model, loss, steps=STEPS, rate=RATE, warm=0.2)
 
 
 def measure(seed: int) -> dict[str, float]:

@@ -46,6 +46,22 @@ def test_a_block_that_cannot_be_causal_says_so():
         build(Spec("global_perception", unit=4), "block", dim=16, grid=(6, 6), causal=True)
 
 
+ALL_SEE_ALL = {
+    "nested": Spec("nested", inner=Spec("prenorm", mixer=ATTENTION), outer=Spec("prenorm", mixer=ATTENTION)),
+    **{
+        name: Spec(name)
+        for name in ("basic_block", "bottleneck", "detection_encoder", "detection_decoder", "deformable_decoder")
+    },
+}
+
+
+@pytest.mark.parametrize("name", ALL_SEE_ALL)
+def test_a_block_that_is_not_told_of_causality_refuses_it(name: str):
+    with pytest.raises(FitError, match=f"{name} has no order among its tokens and cannot be causal"):
+        build(ALL_SEE_ALL[name], "block", dim=16, grid=(4, 4), causal=True)
+    build(ALL_SEE_ALL[name], "block", dim=16, grid=(4, 4), causal=False)
+
+
 def test_a_place_tells_each_kind_of_part_what_concerns_it():
     place = Place(8, (6,), causal=True, layer=2, layers=3, drop_path=0.5, dropout=0.25)
     assert place.build(ATTENTION, "mixer").causal

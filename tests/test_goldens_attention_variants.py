@@ -16,6 +16,7 @@ from anyformer.kernels.sigmoid_attention import sigmoid_attention_plain, sigmoid
 from anyformer.layers.attention.full import Attention
 from anyformer.layers.attention.scoring.sigmoid import Sigmoid
 from anyformer.layers.position.signed_distance import SignedAlibi
+from anyformer.weights.layers import one_more, x_transformers_layer
 from anyformer.weights.load import fill_state
 from anyformer.weights.mapping import Table, table, translate
 from golden import Golden
@@ -108,27 +109,12 @@ def test_sigmoid_attention_with_signed_alibi():
     golden.check(found)
 
 
-def one_more(gamma: Tensor) -> Tensor:
-    """Scales of norms are kept as their difference from 1."""
-    return gamma + 1
-
-
 X_TRANSFORMERS = table(
     ("token_emb.emb.weight", "embedding.embed.weight"),
-    *(
-        rule
-        for i in range(3)
-        for rule in (
-            (f"attn_layers.layers.{2 * i}.0.0.gamma", f"blocks.{i}.norm1.weight", one_more),
-            (tuple(f"attn_layers.layers.{2 * i}.1.to_{x}.weight" for x in "qkv"), f"blocks.{i}.mixer.qkv.weight"),
-            (f"attn_layers.layers.{2 * i}.1.to_out.weight", f"blocks.{i}.mixer.out.weight"),
-            (f"attn_layers.layers.{2 * i + 1}.0.0.gamma", f"blocks.{i}.norm2.weight", one_more),
-            (f"attn_layers.layers.{2 * i + 1}.1.ff.0.0.{{p}}", f"blocks.{i}.ffn.up.{{p}}"),
-            (f"attn_layers.layers.{2 * i + 1}.1.ff.2.{{p}}", f"blocks.{i}.ffn.down.{{p}}"),
-        )
-    ),
-    ("attn_layers.final_norm.gamma", "norm.weight", one_more),
+    *(rule for i in range(3) for rule in x_transformers_layer(i, f"blocks.{i}.")),
+    ("final_norm.gamma", "norm.weight", one_more),
     ("to_logits.weight", "head.weight"),
+    prefixes=("attn_layers.",),
 )
 
 

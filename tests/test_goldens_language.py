@@ -66,6 +66,8 @@ LLAMA = {
 CASES = {  # golden: (name for create_model, options, outputs under the golden's names)
     "bert--bert-base-uncased--transformers": ("transformers:google-bert/bert-base-uncased", {}, encoder),
     "minilm--minilm-l6-h384--transformers": ("transformers:nreimers/MiniLM-L6-H384-uncased", {}, encoder),
+    "bioformer--bioformer-8l--transformers": ("transformers:bioformers/bioformer-8L", {}, encoder),
+    "bioformer--bioformer-16l--transformers": ("transformers:bioformers/bioformer-16L", {}, encoder),
     "distilbert--distilbert-base-uncased--transformers": ("transformers:distilbert-base-uncased", {}, encoder),
     "roberta--roberta-base--transformers": ("transformers:FacebookAI/roberta-base", {}, encoder),
     "gpt2--gpt2--transformers": ("transformers:openai-community/gpt2", {}, decoder),

@@ -11,7 +11,7 @@ from anyformer.core.build import build
 from anyformer.core.errors import OptionError, SizeError
 from anyformer.core.segments import Segments
 from anyformer.core.spec import Spec
-from anyformer.core.state import nbytes
+from anyformer.core.state import nbytes, select_rows
 from anyformer.kernels.diagonal_recurrence import convolved, diagonal_filter, diagonal_kernel, diagonal_scan, plain
 from anyformer.kernels.long_convolution import long_convolution
 from parts import stirred
@@ -141,6 +141,28 @@ def test_s5_starts_with_the_normal_part_of_hippo():
     legs = -(root[:, None] * root[None]).tril(-1) - torch.diag(n + 1.0)
     normal = legs + 0.5 * root[:, None] * root[None]
     torch.testing.assert_close((vectors * values) @ vectors.conj().T, normal.to(torch.complex64), rtol=1e-4, atol=1e-4)
+
+
+def test_hyena_goes_on_without_reading_again():
+    """One token a step, also where the taps kept no longer suffice; rows may be picked from the state."""
+    mixer: Any = stirred(build(Spec("hyena", length=200, width=8, order=3), "mixer", dim=8), 0.1).eval()
+    x, read = torch.randn(3, 200, 8), []
+    mixer.project.register_forward_pre_hook(lambda _, given: read.append(given[0].shape[1]))
+    with torch.no_grad():
+        whole = mixer(x)
+        first, state = mixer.extend(x[:, :40], mixer.init_state(3, like=x))
+        found = [first]
+        for token in x[:, 40:].split(1, 1):
+            y, state = mixer.extend(token, state)
+            found.append(y)
+        torch.testing.assert_close(torch.cat(found, 1), whole, rtol=1e-4, atol=1e-5)
+        assert read == [200, 40] + [1] * 160
+        _, state = mixer.extend(x[:, :40], mixer.init_state(3, like=x))
+        rows = torch.tensor([2, 0])
+        y, _ = mixer.extend(x[rows, 40:41], select_rows(state, rows))
+        torch.testing.assert_close(y, whole[rows, 40:41], rtol=1e-4, atol=1e-5)
+    with pytest.raises(SizeError, match="200 tokens long; given 201"):
+        mixer.extend(x[:, :161], state)
 
 
 def test_hyena_sees_back_to_the_start_and_no_further_than_its_filters():

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from anyformer import create_model
+from anyformer import Spec, create_model
 from anyformer.core.errors import FitError, OptionError
 from anyformer.core.segments import Segments
 from anyformer.layers.position.relative_buckets import RelativeBuckets
 from anyformer.weights.language.t5 import NAMES
+from golden import Golden
 from variants import named, parameters
 
 PUBLISHED = {
@@ -122,6 +123,20 @@ def test_features_of_the_last_block_are_what_the_encoder_norms(model):
 def test_a_mixer_without_a_place_for_the_bias_is_an_error():
     with pytest.raises(FitError, match="t5 tells its mixers how far apart tokens are, and hgrn has no place for that"):
         create_model("t5_micro", **{"encoder.mixer": "hgrn"})
+
+
+def test_an_encoder_alone_with_normed_queries_and_keys():
+    """Temperatures of the cosines are learned here and 10 there."""
+    golden = Golden("t5--xt_encoder_t5_bias_qknorm--x-transformers")
+    norm = Spec("layernorm", bias=False)
+    attention = Spec("attention", heads=4, bias=False, out_bias=False, scoring=Spec("cosine"))
+    block = Spec("prenorm", mixer=attention, ffn=Spec("mlp"), norm=norm)
+    sizes = {"dim": 128, "encoder_depth": 3, "decoder_depth": 0, "vocab_size": 500, "tie": False}
+    model = create_model("t5_micro", encoder=block, decoder=block, encoder_norm=norm, decoder_norm=None, **sizes)
+    temperatures = {f"encoder.{i}.mixer.scoring.logit_scale": torch.full((4, 1, 1), 10.0).log() for i in range(3)}
+    golden.hold(
+        model, lambda model, inputs: {"output": model.logits(model.encode(inputs["x"]))}, idle=-12, kept=temperatures
+    )
 
 
 def test_the_bias_is_a_part_of_any_attention():

@@ -198,13 +198,17 @@ class TwoBranch(PlacedBlock):
             out, new["mixer"] = mixer(y, state["mixer"])
             return out
 
+        def look(y: Tensor) -> Tensor:
+            out, new["cross"] = self.cross.extend(y, state["cross"])
+            return out
+
         def channels(y: Tensor) -> Tensor:
             out, new["ffn"] = self.ffn.extend(y, state["ffn"])
             return out
 
         x = self.branch(x, self.norm1, mix, self.residual1)
         if self.cross is not None:
-            x = self.branch(x, self.norm_cross, lambda y: self.cross.attend(y, state["cross"]), self.residual_cross)
+            x = self.branch(x, self.norm_cross, look, self.residual_cross)
         if "ffn" in state:
             return self.branch(x, self.norm2, channels, self.residual2), new
         return self.channels(x), new

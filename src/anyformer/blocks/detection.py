@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -34,19 +34,22 @@ class Memory(NamedTuple):
     reference: Tensor | None = None
 
 
-def attention(place: Place, heads: int) -> PositionedAttention:
-    """Attention with positions; the place's dropout is that of its weights."""
-    return PositionedAttention(place.dim, heads=heads, scoring=Spec("softmax", dropout=float(place.dropout)))
+def attention(dim: int, heads: int, dropout: float) -> PositionedAttention:
+    """Attention with positions, whose weights are dropped at this rate in training."""
+    return PositionedAttention(dim, heads=heads, scoring=Spec("softmax", dropout=float(dropout)))
 
 
-class DetectionEncoderBlock(Block):
-    """norm(x + attention), norm(x + ffn), with positions added to queries and keys in every block.
+class DetectionBlock(Block):
+    """What blocks of detectors have in common: attention among their tokens, then a channel mixer, normed sums.
 
-    Carion et al. 2020 (DETR), arXiv:2005.12872, appendix A.3. Arguments as `TwoBranch`'s; `heads` of the attention.
+    Args:
+        dim: channels.
+        heads: of the attention.
+        ffn: channel mixer.
+        norm: behind each branch.
+        residual: how a branch joins the stream.
+        grid, layer, layers, drop_path, dropout: as `TwoBranch`'s; attention weights are dropped as branches are.
     """
-
-    name = "detection_encoder"
-    papers = ("group_detr",)
 
     def __init__(
         self,
@@ -63,11 +66,21 @@ class DetectionEncoderBlock(Block):
         dropout: float = 0.0,
     ):
         super().__init__()
-        place = Place(dim, grid, layer=layer, layers=layers, drop_path=drop_path, dropout=dropout)
-        self.attention = attention(place, heads)
+        self.place = place = Place(dim, grid, layer=layer, layers=layers, drop_path=drop_path, dropout=dropout)
+        self.attention = attention(dim, heads, dropout)
         self.norm1, self.norm2 = (place.build(norm, "norm") for _ in range(2))
         self.residual1, self.residual2 = (place.build(residual, "residual") for _ in range(2))
         self.ffn = place.build(ffn, "ffn")
+
+
+class DetectionEncoderBlock(DetectionBlock):
+    """norm(x + attention), norm(x + ffn), with positions added to queries and keys in every block.
+
+    Carion et al. 2020 (DETR), arXiv:2005.12872, appendix A.3. Arguments as `DetectionBlock`'s.
+    """
+
+    name = "detection_encoder"
+    papers = ("group_detr",)
 
     def forward(
         self,
@@ -81,21 +94,26 @@ class DetectionEncoderBlock(Block):
         return self.norm2(self.residual2(tokens, self.ffn(tokens))).view_as(x)
 
 
-class QueryBlock(Block):
+class QueryBlock(DetectionBlock):
     """norm(x + self-attention), norm(x + cross-attention), norm(x + ffn) of object queries `(b, n, c)`.
 
     Carion et al. 2020 (DETR), arXiv:2005.12872, appendix A.3. With `groups`, queries of a group see their own group
     only, in the batch axis: Chen et al. 2022 (Group DETR), arXiv:2207.13085, section 3.2. The memory is common.
-    Arguments as `DetectionEncoderBlock`'s; what inherits says how queries look at the memory.
+    Arguments as `DetectionBlock`'s; what inherits says by `cross` how queries look at the memory.
     """
 
-    def __init__(self, place: Place, *, heads: int, cross: nn.Module, ffn: Spec, norm: Spec, residual: Spec):
-        super().__init__()
-        self.attention = attention(place, heads)
-        self.cross = cross
-        self.norm1, self.norm_cross, self.norm2 = (place.build(norm, "norm") for _ in range(3))
-        self.residual1, self.residual_cross, self.residual2 = (place.build(residual, "residual") for _ in range(3))
-        self.ffn = place.build(ffn, "ffn")
+    cross: nn.Module
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        norm: Spec = Spec("layernorm"),
+        residual: Spec = Spec("add"),
+        **options: Any,
+    ):
+        super().__init__(dim, norm=norm, residual=residual, **options)
+        self.norm_cross, self.residual_cross = self.place.build(norm, "norm"), self.place.build(residual, "residual")
 
     def look(self, x: Float[Tensor, "b n c"], position: Tensor | None, memory: Memory) -> Float[Tensor, "b n c"]:
         """What the queries take from the memory."""
@@ -131,29 +149,16 @@ class DetectionDecoderBlock(QueryBlock):
     """Object queries that attend among themselves and to all tokens of an image.
 
     Carion et al. 2020 (DETR), arXiv:2005.12872, appendix A.3. Cost: groups (n / groups)^2 c + n m c for the
-    attentions. Arguments as `DetectionEncoderBlock`'s.
+    attentions. Arguments as `DetectionBlock`'s.
     """
 
     name = "detection_decoder"
     papers = ("group_detr",)
 
-    def __init__(
-        self,
-        dim: int,
-        *,
-        heads: int = 8,
-        ffn: Spec = Spec("mlp", act=Spec("relu")),
-        norm: Spec = Spec("layernorm"),
-        residual: Spec = Spec("add"),
-        grid: Sequence[int | None] | None = None,
-        layer: int = 0,
-        layers: int = 1,
-        drop_path: float = 0.0,
-        dropout: float = 0.0,
-    ):
-        place = Place(dim, grid, layer=layer, layers=layers, drop_path=drop_path, dropout=dropout)
-        cross = attention(place, heads)
-        super().__init__(place, heads=heads, cross=cross, ffn=ffn, norm=norm, residual=residual)
+    def __init__(self, dim: int, *, heads: int = 8, dropout: float = 0.0, **options: Any):
+        cross = attention(dim, heads, dropout)
+        super().__init__(dim, heads=heads, dropout=dropout, **options)
+        self.cross = cross
 
     def look(self, x: Float[Tensor, "b n c"], position: Tensor | None, memory: Memory) -> Float[Tensor, "b n c"]:
         return self.cross(x, memory.tokens, position, memory.position, memory.valid)
@@ -168,32 +173,16 @@ class DeformableDecoderBlock(QueryBlock):
     Args:
         cross_heads: heads that sample.
         levels, points: maps, and places that a head samples on each.
-        dim, heads, ffn, norm, residual, grid, layer, layers, drop_path, dropout: as `DetectionEncoderBlock`'s.
+        dim, heads, ffn, norm, residual, grid, layer, layers, drop_path, dropout: as `DetectionBlock`'s.
     """
 
     name = "deformable_decoder"
     papers = ("group_detr",)
 
-    def __init__(
-        self,
-        dim: int,
-        *,
-        heads: int = 8,
-        cross_heads: int = 16,
-        levels: int = 1,
-        points: int = 4,
-        ffn: Spec = Spec("mlp", act=Spec("relu")),
-        norm: Spec = Spec("layernorm"),
-        residual: Spec = Spec("add"),
-        grid: Sequence[int | None] | None = None,
-        layer: int = 0,
-        layers: int = 1,
-        drop_path: float = 0.0,
-        dropout: float = 0.0,
-    ):
-        place = Place(dim, grid, layer=layer, layers=layers, drop_path=drop_path, dropout=dropout)
+    def __init__(self, dim: int, *, cross_heads: int = 16, levels: int = 1, points: int = 4, **options: Any):
         cross = DeformableAttention(dim, heads=cross_heads, levels=levels, points=points)
-        super().__init__(place, heads=heads, cross=cross, ffn=ffn, norm=norm, residual=residual)
+        super().__init__(dim, **options)
+        self.cross = cross
 
     def look(self, x: Float[Tensor, "b n c"], position: Tensor | None, memory: Memory) -> Float[Tensor, "b n c"]:
         if memory.reference is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -100,7 +101,7 @@ class EncoderDecoder(Model):
 
     def encode_tokens(self, x: Float[Tensor, "b m c"], segments: Segments | None = None) -> Float[Tensor, "b m c"]:
         """The encoder's output for embedded tokens."""
-        x = self.encoder(x, segments)
+        x = self.encoder(x, *self._source(x, segments))
         return x if self.encoder_norm is None else self.encoder_norm(x)
 
     def decode_tokens(
@@ -111,8 +112,25 @@ class EncoderDecoder(Model):
         memory_segments: Segments | None = None,
     ) -> Float[Tensor, "b n c"]:
         """The decoder's output for embedded tokens and an encoder's output."""
-        x = self.decoder(x, segments, memory, memory_segments)
+        x = self.decoder(x, segments, memory, memory_segments, *self.shared("decoder", x))
         return x if self.decoder_norm is None else self.decoder_norm(x)
+
+    def shared(
+        self, side: Literal["encoder", "decoder"], x: Float[Tensor, "b n c"], seen: Int[Tensor, "b"] | None = None
+    ) -> tuple[Any, ...]:
+        """What a model that has something for all blocks of a side gives them, beside tokens and what these look at.
+
+        Args:
+            side: whose blocks.
+            x: their tokens.
+            seen: how many tokens came before, of a decoder that goes on.
+        """
+        return ()
+
+    def _source(self, x: Tensor, segments: Segments | None) -> tuple[Any, ...]:
+        """What the encoder's blocks get beside tokens; they look at no memory."""
+        shared = self.shared("encoder", x)
+        return (segments, None, None, *shared) if shared else (segments,)
 
     def logits(self, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b n v"]:
         """Scores of the next id from tokens; without a vocabulary, the tokens."""
@@ -138,7 +156,8 @@ class EncoderDecoder(Model):
         """The encoder's tokens after the chosen blocks; with `layers=None`, its output."""
         if layers is None:
             return [self.encode(source, segments)]
-        return self.encoder.outputs(self.embed(source, segments), layers, segments)
+        x = self.embed(source, segments)
+        return self.encoder.outputs(x, layers, *self._source(x, segments))
 
     # -- one token after the other ------------------------------------------------------------------------
 
@@ -151,7 +170,8 @@ class EncoderDecoder(Model):
     def extend_tokens(self, ids: Int[Tensor, "b n"], state: State) -> tuple[Float[Tensor, "b n c"], State]:
         """The decoder's tokens of target `ids` after `state`, and the new state."""
         positions = state["seen"][:, None] + torch.arange(ids.shape[1], device=ids.device)
-        x, blocks = self.decoder.extend(self.embed(ids, positions=positions), state["blocks"])
+        x = self.embed(ids, positions=positions)
+        x, blocks = self.decoder.extend(x, state["blocks"], *self.shared("decoder", x, state["seen"]))
         x = x if self.decoder_norm is None else self.decoder_norm(x)
         return x, {"seen": state["seen"] + ids.shape[1], "blocks": blocks}
 

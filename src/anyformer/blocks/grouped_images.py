@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from anyformer.blocks.interleaved import NORM, Interleaved, attending, learned
+from anyformer.blocks.model import ImageModel, sides
 from anyformer.core.build import build
 from anyformer.core.errors import SizeError, by
 from anyformer.core.spec import Spec
@@ -95,3 +96,41 @@ class GroupedImages(nn.Module):
         latents = latents if more is None else latents + more
         y, latents = self.layers(tile(x, tiling) + self.position, latents, condition)
         return self.norm(untile(y, tiling)), latents
+
+
+class FITImages(ImageModel):
+    """A model of images with FIT's trunk, `groups`; what becomes of its tokens is the subclass's.
+
+    Args:
+        dim, latent_dim, layers, patch, group, latents, heads, latent_heads, ratio: as `GroupedImages`'s.
+        image_size, in_channels, drop_path, dropout: as `Isotropic`'s.
+    """
+
+    groups: GroupedImages
+    conditioned = False
+    """Whether latents read tokens of `latent_dim` channels before each global part."""
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        latent_dim: int,
+        layers: str = "(2)4(2)",
+        patch: int = 8,
+        group: int = 8,
+        latents: int = 4,
+        heads: int = 8,
+        latent_heads: int = 8,
+        ratio: float = 4.0,
+        image_size: int | Sequence[int] = 256,
+        in_channels: int = 3,
+        drop_path: float = 0.0,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        self.image_size, self.in_channels = sides(image_size), in_channels
+        self.groups = GroupedImages(
+            dim, latent_dim, layers=layers, patch=patch, group=group, latents=latents, heads=heads,
+            latent_heads=latent_heads, ratio=ratio, image_size=self.image_size, in_channels=in_channels,
+            condition=latent_dim if self.conditioned else 0, drop_path=drop_path, dropout=dropout,
+        )  # fmt: skip

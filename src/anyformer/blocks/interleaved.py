@@ -6,6 +6,7 @@ Chen and Li 2023 (FIT), arXiv:2305.12689, section 2: the trunk of an encoder, a 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -40,6 +41,14 @@ def layer_plan(layers: str) -> list[tuple[int, int]]:
             f"global layers between two brackets; given {layers!r}."
         )
     return plan
+
+
+def last_alone(found: Tensor, layers: Sequence[int] | None) -> list[Tensor]:
+    """What there is after the last layers, once for each layer asked for. Raises `OptionError` but for 0 and -1."""
+    chosen = [-1] if layers is None else list(layers)
+    if any(i not in (0, -1) for i in chosen):
+        raise OptionError(f"a FIT has one output, after its last layers: layers 0 or -1; given layers={layers}.")
+    return [found for _ in chosen]
 
 
 class Exchange(nn.Module):

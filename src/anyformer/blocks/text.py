@@ -64,7 +64,8 @@ class TextEmbedding(nn.Module):
         """Positions start anew in each document of `segments`; `positions` overrides them."""
         x = self.embed(ids)
         if self.types is not None:
-            x = x + self.types(torch.zeros_like(ids) if types is None else types)
+            same = types is None or len(self.types.weight) == 1  # RoBERTa's one kind is that of every text
+            x = x + self.types(torch.zeros_like(ids) if same else types)
         if self.position is not None:
             if positions is None and segments is not None:
                 positions = segments.positions()

@@ -90,7 +90,15 @@ def check_options(spec: Spec, cls: type | None = None) -> None:
 
 
 def check_fit(name: str, cls: Any, grid: Sequence[int | None] | None, causal: bool) -> None:
-    """Raise `FitError` where a mixer does not serve this grid rank or cannot be causal."""
+    """Raise `FitError` where a mixer does not serve this grid rank, or a part cannot be causal.
+
+    A block that does not name `causal` among its options has nobody to hand it on to.
+    """
+    if causal and getattr(cls, "kind", "") == "block" and "causal" not in signature(cls):
+        raise FitError(
+            f"{name} has no order among its tokens and cannot be causal, so it does not fit a decoder: take a block "
+            "that is told, such as prenorm."
+        )
     if causal and getattr(cls, "kind", "") == "ffn" and not (cls.per_token or cls.stateful):
         raise FitError(
             f"{name} looks at a token's neighbours on both sides and cannot be causal, so it does not fit a decoder: "

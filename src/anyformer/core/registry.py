@@ -37,6 +37,7 @@ KINDS = {
     "upsample": "upsampling",
     "skip": "skip connection",
     "pool": "pooling",
+    "saturation": "saturation of kernels",
     "head": "head",
     "decode_head": "decode head",
     "block": "block",

@@ -79,9 +79,12 @@ def scenes(count: int, size: int, seed: int) -> tuple[Tensor, list[str], Tensor]
 # -- words ----------------------------------------------------------------------------------------------------
 
 
+WORD = re.compile(r"\w+(?:'\w+)*")
+
+
 def words(text: str) -> list[str]:
     """The words of a caption in lower case, without punctuation, as captions are compared."""
-    return re.findall(r"\w+(?:'\w+)*", text.lower())
+    return [word.lower() for word in WORD.findall(text)]
 
 
 class Words:
@@ -92,6 +95,8 @@ class Words:
         least: a word that stands there fewer times is not known.
     """
 
+    lossless = False
+
     def __init__(self, captions: Iterable[str], least: int = 1):
         if least < 1:
             raise OptionError(f"a known word stands in the captions at least once; given least={least}.")
@@ -100,8 +105,16 @@ class Words:
         self.numbers = {word: i for i, word in enumerate(self.known) if i}
         self.vocab_size = len(self.known)
 
+    @property
+    def pieces(self) -> list[str]:
+        return [f" {word}" for word in self.known]
+
     def encode(self, text: str) -> list[int]:
         return [self.numbers.get(word, 0) for word in words(text)]
+
+    def places(self, text: str) -> list[tuple[int, int]]:
+        """For each token the characters that it stands for: the first, and the one behind the last."""
+        return [found.span() for found in WORD.finditer(text)]
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The words with spaces between."""

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from anyformer.core.errors import DataError
 from anyformer.data.seeds import permutation
 from anyformer.data.splits import check_splits
 from anyformer.data.text import SHORT, SUFFIXES, pydoc_text, read_text
+
+BETWEEN = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'(*])")
+"""Where a sentence ends and the next one begins: behind a stop, before a capital or a sign that may stand there."""
+
+
+def sentences(document: str) -> list[str]:
+    """The sentences of a text, line breaks inside them as spaces."""
+    return [" ".join(sentence.split()) for sentence in BETWEEN.split(document.strip())]
 
 
 def pydoc_paragraphs() -> list[str]:

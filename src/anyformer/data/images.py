@@ -103,7 +103,7 @@ def read_table(table: Path, classes: Sequence[str] | None = None) -> Listing:
         raise DataError(f"{table} is not UTF-8 (byte {error.start}): save it as UTF-8.") from error
     if not rows:
         raise DataError(f"{table} has no rows below its header.")
-    names = tuple(classes) if classes is not None else _names({label for _, _, label, _ in rows})
+    names = tuple(classes) if classes is not None else class_names({label for _, _, label, _ in rows})
     for line, _, label, _ in rows:
         if label not in names:
             near = suggest(label, names)
@@ -128,7 +128,8 @@ def _row(table: Path, line: int, row: dict[str, str | None]) -> tuple[int, Path,
     return line, path, label, FOLDERS.get(split.lower(), "")
 
 
-def _names(labels: set[str]) -> tuple[str, ...]:
+def class_names(labels: set[str]) -> tuple[str, ...]:
+    """Labels in the order of their names, or of their numbers where all are numbers."""
     numbers = all(label.lstrip("-").isdigit() for label in labels)
     return tuple(sorted(labels, key=int) if numbers else sorted(labels))
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from anyformer.core.errors import DataError, OptionError
-from anyformer.data.images import deal, read_folder
+from anyformer.data.images import Listing, deal, read_folder
 from anyformer.data.splits import SPLITS
 from anyformer.data.text import cut, read_text
 
@@ -91,19 +91,28 @@ def paired(texts: Sequence[bytes], labels: Sequence[int], count: int, seed: int)
 
 
 def read_texts(root: str | Path, seed: int = 0) -> tuple[dict[str, Texts], tuple[str, ...]]:
-    """Parts and classes of text files `root/CLASS/TEXT.txt`, or `root/train/CLASS/TEXT.txt` and test, as IMDb has them.
+    """Parts and classes of text files in a folder as `list_texts` takes it, as bytes.
 
-    Parts that are not given are dealt out by `seed`. Raises `DataError` for what `read_folder` does not take, for
-    IMDb's texts without a class, and for an empty or unreadable text.
+    Raises `DataError` as `list_texts`, and for an empty or unreadable text.
+    """
+    listing, dealt = list_texts(root, seed)
+    parts = {
+        s: ([_read(listing.paths[i]) for i in rows], [listing.labels[i] for i in rows]) for s, rows in dealt.items()
+    }
+    return parts, listing.classes
+
+
+def list_texts(root: str | Path, seed: int = 0) -> tuple[Listing, dict[str, list[int]]]:
+    """Text files `root/CLASS/TEXT.txt`, or `root/train/CLASS/TEXT.txt` and test, as IMDb has them; which are in a part.
+
+    Parts that are not given are dealt out by `seed`. Raises `DataError` for what `read_folder` does not take, and for
+    IMDb's texts without a class.
     """
     root = Path(root)
     if (root / "train" / "unsup").is_dir():
         raise DataError(f"{root / 'train' / 'unsup'} holds texts without a class: move it out of the folder.")
     listing = read_folder(root, None, (".txt",), "texts")
-    parts: dict[str, Texts] = {}
-    for split, rows in deal(listing, list(range(len(listing.paths))), seed).items():
-        parts[split] = [_read(listing.paths[i]) for i in rows], [listing.labels[i] for i in rows]
-    return parts, listing.classes
+    return listing, deal(listing, list(range(len(listing.paths))), seed)
 
 
 def _read(path: Path) -> bytes:
@@ -160,7 +169,9 @@ def table(texts: Sequence[Sequence[int]], length: int, shift: int = 0) -> tuple[
     `shift` is added to all ids; with 1, a byte 0 is no padding.
     """
     lengths = torch.tensor([min(len(text), length) for text in texts])
-    ids = torch.zeros(len(texts), int(lengths.max()), dtype=torch.int16)
+    largest = max((max(text[:length], default=0) for text in texts), default=0) + shift
+    kind = torch.int16 if largest < 1 << 15 else torch.int32  # large vocabularies need four bytes an id
+    ids = torch.zeros(len(texts), int(lengths.max()), dtype=kind)
     for row, text in enumerate(texts):
-        ids[row, : int(lengths[row])] = torch.tensor(list(text[:length]), dtype=torch.int16) + shift
+        ids[row, : int(lengths[row])] = torch.tensor(list(text[:length]), dtype=kind) + shift
     return ids, lengths

@@ -107,3 +107,36 @@ def lines(
         spots = [(float(a), float(b)) for a, b in zip(columns, rows, strict=True)]
         pen.line(spots, fill=tuple(PALETTE[colour_of].tolist()), width=2)
     return np.asarray(image)
+
+
+def highlighted(rows: Sequence[Sequence[tuple[str, str]]], kinds: Sequence[str], width: int = 720) -> Pixels:
+    """Rows of text, broken to this width; pieces (text, kind) whose kind is not "" stand on its colour, named below.
+
+    Args:
+        rows: the pieces of each row.
+        kinds: all kinds, in the order of their colours.
+        width: of the picture.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    font, gap, line = ImageFont.load_default(12), 6, 32
+    placed: list[tuple[int, int, int, str, str]] = []
+    top = 0
+    for row in rows:
+        left = 0
+        for text, kind in row:
+            size = round(max(font.getlength(text), font.getlength(kind))) + gap
+            if left and left + size > width:
+                left, top = 0, top + line
+            placed.append((left, top, size, text, kind))
+            left += size + gap
+        top += line + gap
+    image = Image.new("RGB", (width, max(top - gap, 1)), (255, 255, 255))
+    pen = ImageDraw.Draw(image)
+    for left, top, size, text, kind in placed:
+        if kind:
+            shade = PALETTE[1 + kinds.index(kind) % (len(PALETTE) - 2)] // 2 + 127  # light, so that ink can be read
+            pen.rectangle((left, top, left + size, top + line - 2), fill=tuple(shade.tolist()))
+            pen.text((left + gap // 2, top + line // 2), kind, fill=(70, 70, 70), font=font)
+        pen.text((left + gap // 2, top), text, fill=(0, 0, 0), font=font)
+    return np.asarray(image)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from anyformer.core.errors import DataError
 
+H = TypeVar("H", bound=Hashable)
 SPLITS = ("train", "valid", "test")
 FOLDERS = {
     "train": "train",
@@ -15,9 +19,12 @@ FOLDERS = {
     "val": "valid",
     "valid": "valid",
     "validation": "valid",
+    "dev": "valid",
+    "testa": "valid",
+    "testb": "test",
     "test": "test",
 }
-"""Names that people give the folder or the column of a part."""
+"""Names that people give the folder, the file or the column of a part."""
 
 
 def stratified(
@@ -41,6 +48,43 @@ def stratified(
         dealt["valid"].append(members[for_test : for_test + for_valid])
         dealt["train"].append(members[for_test + for_valid :])
     return {split: np.sort(np.concatenate(parts)) for split, parts in dealt.items()}
+
+
+def part_files(root: Path, suffixes: Sequence[str]) -> dict[str, Path]:
+    """The file of each part that a folder holds: train.tsv, dev.tsv and test.tsv, or one with "train" in its name.
+
+    Args:
+        root: the folder.
+        suffixes: how the names of files end; others are left out.
+
+    Raises `DataError` where two files are of one part.
+    """
+    found: dict[str, Path] = {}
+    for file in sorted(p for p in root.iterdir() if p.is_file() and p.suffix.lower() in suffixes):
+        words = {FOLDERS[word] for word in re.split(r"[._-]", file.name.lower()) if word in FOLDERS}
+        if len(words) == 1 and found.setdefault(split := words.pop(), file) != file:
+            raise DataError(f"{root} has two files of the {split} part, {found[split].name} and {file.name}: keep one.")
+    return found
+
+
+def completed(
+    parts: Mapping[str, Sequence[H]], where: object, *, share: float = 0.1, seed: int = 0
+) -> dict[str, list[H]]:
+    """Parts as they are given, and those that are not, a share each of the training part; equal samples stay together.
+
+    Raises `DataError` where that leaves a part empty.
+    """
+    unique = list(dict.fromkeys(parts.get("train", ())))
+    order = [unique[i] for i in np.random.RandomState(seed).permutation(len(unique))]
+    found, held = {split: list(samples) for split, samples in parts.items()}, max(1, round(share * len(order)))
+    for split in ("test", "valid"):
+        if split not in found:
+            chosen, order = set(order[:held]), order[held:]
+            found[split] = [sample for sample in parts.get("train", ()) if sample in chosen]
+    kept = set(order)
+    found["train"] = [sample for sample in parts.get("train", ()) if sample in kept]
+    check_splits(found, where)
+    return {split: found[split] for split in SPLITS}
 
 
 def check_splits(splits: Mapping[str, Sequence], where: object) -> None:

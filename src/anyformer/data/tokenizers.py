@@ -29,6 +29,10 @@ class Tokenizer(Protocol):
 
     def encode(self, text: str) -> list[int]: ...
 
+    def places(self, text: str) -> list[tuple[int, int]]:
+        """For each token of `encode(text)` the first character that it stands for, and the one behind the last."""
+        ...
+
     def decode(self, tokens: Sequence[int]) -> str: ...
 
 
@@ -45,6 +49,9 @@ class Bytes:
 
     def encode(self, text: str) -> list[int]:
         return list(text.encode("utf-8"))
+
+    def places(self, text: str) -> list[tuple[int, int]]:
+        return [(i, i + 1) for i, character in enumerate(text) for _ in character.encode("utf-8")]
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text; bytes that are no UTF-8 become the replacement character."""
@@ -73,6 +80,9 @@ class Characters:
     def encode(self, text: str) -> list[int]:
         return [self.numbers.get(character, 0) for character in text]
 
+    def places(self, text: str) -> list[tuple[int, int]]:
+        return [(i, i + 1) for i in range(len(text))]
+
     def decode(self, tokens: Sequence[int]) -> str:
         """The text; unknown characters become the replacement character."""
         return "".join(self.known[token] for token in tokens)
@@ -97,6 +107,9 @@ class Subwords:
 
     def encode(self, text: str) -> list[int]:
         return self._inner.encode(text, add_special_tokens=False).ids
+
+    def places(self, text: str) -> list[tuple[int, int]]:
+        return self._inner.encode(text, add_special_tokens=False).offsets
 
     def decode(self, tokens: Sequence[int]) -> str:
         return self._inner.decode(list(tokens))
@@ -153,6 +166,8 @@ MARKS = {
     "mask": ("[MASK]", "<mask>"),
     "pad": ("[PAD]", "<pad>", "<|padding|>"),
     "end": ("</s>", "<|endoftext|>", "<|end_of_text|>", "<eos>", "[SEP]"),
+    "class": ("[CLS]", "<s>", "<cls>", "<|endoftext|>"),
+    "separator": ("[SEP]", "</s>", "<sep>", "<|endoftext|>"),
 }
 """What marks are called in files of tokenizers; a sentinel is "<extra_id_0>", "<extra_id_1>", ..."""
 
@@ -217,6 +232,9 @@ class Marked:
     def encode(self, text: str) -> list[int]:
         return self.inner.encode(text)
 
+    def places(self, text: str) -> list[tuple[int, int]]:
+        return self.inner.places(text)
+
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of all but the marks."""
         hidden = set(self.marks.values())
@@ -227,7 +245,8 @@ LEARNED = {"characters": Characters, "bpe": BytePairs, "wordpiece": WordPieces, 
 
 
 def make_tokenizer(name: str, text: str, vocab_size: int) -> Tokenizer:
-    """A tokenizer by its name: "bytes"; "characters", "bpe", "wordpiece" or "unigram" learned on this text; or a file.
+    """A tokenizer by its name: "bytes"; "characters", "words" (all that there are, without punctuation), "bpe",
+    "wordpiece" or "unigram" learned on this text; or a file.
 
     Raises `OptionError` for another name, `DataError` for a file (its name ends with .json) that is no tokenizer.
     """
@@ -235,9 +254,13 @@ def make_tokenizer(name: str, text: str, vocab_size: int) -> Tokenizer:
         return Bytes()
     if name.endswith(".json"):
         return FromFile(name)
+    if name == "words":
+        from anyformer.data.captions import Words
+
+        return Words([text])
     if name not in LEARNED:
         raise OptionError(
-            f"there is no tokenizer {name!r}; {suggest(name, ['bytes', *LEARNED])} "
+            f"there is no tokenizer {name!r}; {suggest(name, ['bytes', 'words', *LEARNED])} "
             "Or give the path of a tokenizer.json."
         )
     return Characters(text) if name == "characters" else LEARNED[name](text, vocab_size)

@@ -77,12 +77,7 @@ class SequenceClassification(Task):
 
     def logits(self, model: nn.Module, batch: Batch) -> Tensor:
         """What the model says of a batch. Raises `SizeError` where it cannot take the task's longest sequence."""
-        longest = getattr(model, "max_length", None)
-        if longest is not None and longest < self.length:
-            raise SizeError(
-                f"the task {self.name!r} has sequences of up to {self.length} tokens, and the model takes {longest}: "
-                f"build it with max_length={self.length}, or make the task with length={longest}."
-            )
+        check_takes(self, model)
         texts = [(batch[name], batch[many]) for name, many in IDS if name in batch]
         padded = any(bool((lengths < ids.shape[1]).any()) for ids, lengths in texts)
         segments = [Segments.from_lengths(lengths, ids.shape[1]) for ids, lengths in texts] if padded else []
@@ -112,11 +107,8 @@ class SequenceClassification(Task):
         """Class and probabilities of new inputs, each as `encode` takes it."""
         found = []
         for given in inputs:
-            texts = [table([ids], self.length) for ids in self.encode(given)]
-            batch = {key: t for keys, rows in zip(IDS, texts, strict=False) for key, t in zip(keys, rows, strict=True)}
-            batch |= {name: batch[name].long() for name, _ in IDS if name in batch}
             with measuring(model) as device:
-                chances = self.logits(model, to_device(batch, device))[0].softmax(-1).cpu()
+                chances = self.logits(model, to_device(self.ready(given), device))[0].softmax(-1).cpu()
             found.append(
                 {
                     "input": given if isinstance(given, str) else None,
@@ -126,6 +118,12 @@ class SequenceClassification(Task):
                 }
             )
         return found
+
+    def ready(self, given: Any) -> Batch:
+        """A new input as a batch of one, without a label."""
+        texts = [table([ids], self.length) for ids in self.encode(given)]
+        batch = {key: t for keys, rows in zip(IDS, texts, strict=False) for key, t in zip(keys, rows, strict=True)}
+        return batch | {name: batch[name].long() for name, _ in IDS if name in batch}
 
     def encode(self, given: Any) -> list[list[int]]:
         """The ids of an input, one list for each text. Raises `DataError` for what is none."""
@@ -153,3 +151,13 @@ class SequenceClassification(Task):
             "classes": list(self.classes),
             "length": self.length,
         }
+
+
+def check_takes(task: Any, model: nn.Module) -> None:
+    """Raise `SizeError` for a model that cannot take the longest sequence, `length`, of a task."""
+    longest = getattr(model, "max_length", None)
+    if longest is not None and longest < task.length:
+        raise SizeError(
+            f"the task {task.name!r} has sequences of up to {task.length} tokens, and the model takes {longest}: "
+            f"build it with max_length={task.length}, or make the task with length={longest}."
+        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 Rules = list[tuple]
 
 
@@ -50,3 +52,33 @@ def fairseq_layer(theirs: str, ours: str) -> Rules:
         *mlp(theirs, ours + "ffn."),
         (theirs + "final_layer_norm.{p}", ours + "norm2.{p}"),
     ]
+
+
+def torch_layer(theirs: str, ours: str, last_norm: int = 2) -> Rules:
+    """A layer of torch.nn.TransformerEncoder; in one of a decoder, the norm behind the MLP is the third."""
+    return [
+        (theirs + "self_attn.in_proj_{p}", ours + "mixer.qkv.{p}"),
+        (theirs + "self_attn.out_proj.{p}", ours + "mixer.out.{p}"),
+        (theirs + "norm1.{p}", ours + "norm1.{p}"),
+        (theirs + "linear1.{p}", ours + "ffn.up.{p}"),
+        (theirs + "linear2.{p}", ours + "ffn.down.{p}"),
+        (theirs + f"norm{last_norm}.{{p}}", ours + "norm2.{p}"),
+    ]
+
+
+def x_transformers_layer(number: int, ours: str) -> Rules:
+    """The `number`-th pair of attention and MLP of x-transformers, which counts both; scales of norms lack their 1."""
+    attention, channels = f"layers.{2 * number}", f"layers.{2 * number + 1}"
+    return [
+        (f"{attention}.0.0.gamma", ours + "norm1.weight", one_more),
+        (tuple(f"{attention}.1.to_{x}.weight" for x in "qkv"), ours + "mixer.qkv.weight"),
+        (f"{attention}.1.to_out.weight", ours + "mixer.out.weight"),
+        (f"{channels}.0.0.gamma", ours + "norm2.weight", one_more),
+        (f"{channels}.1.ff.0.0.{{p}}", ours + "ffn.up.{p}"),
+        (f"{channels}.1.ff.2.{{p}}", ours + "ffn.down.{p}"),
+    ]
+
+
+def one_more(gamma: Tensor) -> Tensor:
+    """Scales of norms that are kept as their difference from 1."""
+    return gamma + 1

@@ -14,7 +14,7 @@ from anyformer.core.errors import OptionError, SizeError
 from anyformer.core.part import TokenMixer
 from anyformer.core.segments import Segments
 from anyformer.core.state import State, check_batch
-from anyformer.kernels.long_convolution import long_convolution
+from anyformer.kernels.long_convolution import last_output, long_convolution
 from anyformer.layers.convolution.short_conv import ShortConv
 
 
@@ -22,9 +22,9 @@ class Hyena(TokenMixer):
     """v <- x_i * (h_i (*) v), over and over: products with projections, and convolutions as long as the sequence.
 
     Poli et al. 2023, arXiv:2302.10866, definition 3.1 and section 3.3; one value and `order` gates, each behind a short
-    causal convolution. Always causal. A long filter has no state that stays small: to go on, all tokens are kept and
-    read again, so that a step costs as much as the sequence so far. Longest sequence: `length`.
-    Cost: tokens c ((order + 2) c + 3 (order + 1) + (order - 1) log2(tokens)) multiply-adds.
+    causal convolution. Always causal. A long filter has no state that stays small: to go on, what the filters convolve
+    is kept, and the filters themselves, so that a step costs (order - 1) tokens c multiply-adds beside the projections.
+    Longest sequence: `length`. Cost: tokens c ((order + 2) c + 3 (order + 1) + (order - 1) log2(tokens)) multiply-adds.
 
     Args:
         dim: channels.
@@ -71,28 +71,58 @@ class Hyena(TokenMixer):
 
     def forward(self, x: Float[Tensor, "b n c"], segments: Segments | None = None) -> Float[Tensor, "b n c"]:
         x = x if segments is None else segments.zero(x)
-        n = x.shape[1]
-        if n > self.length:
-            raise SizeError(
-                f"hyena's filters are {self.length} tokens long; given {n}: build it with length={n} or more."
-            )
+        self.check_length(x.shape[1])
         gates, _ = self.short(self.project(x), None, None)
         first, *gates, v = gates.chunk(self.order + 1, -1)
-        filters = self.filters(n).unflatten(0, (self.order - 1, -1))
-        for gate, kernel, bias in zip(reversed(gates), filters, self.bias, strict=True):
+        for gate, kernel, bias in zip(reversed(gates), self.kernels(x.shape[1]), self.bias, strict=True):
             v = v * gate
             v = long_convolution(v, kernel) + v * bias
         return self.out(v * first)
 
+    def kernels(self, length: int) -> Float[Tensor, "i c n"]:
+        """The first `length` taps of the filters."""
+        return self.filters(length).unflatten(0, (self.order - 1, -1))
+
+    def check_length(self, tokens: int) -> None:
+        """Raise `SizeError` for more tokens than the filters are long."""
+        if tokens > self.length:
+            raise SizeError(
+                f"hyena's filters are {self.length} tokens long; given {tokens}: build it with length={tokens} or more."
+            )
+
     def init_state(self, batch: int, *, like: Tensor) -> State:
-        """No tokens yet, `(b, 0, c)`: all that come are kept."""
-        return {"tokens": like.new_zeros(batch, 0, self.out.out_features)}
+        """The short convolution's inputs; what each filter convolves, `(b, i, 0, c)`; and its taps `(b, i, c, 0)`.
+
+        Taps are the same in all rows; there are twice as many whenever they no longer suffice.
+        """
+        filters, dim = self.order - 1, self.out.out_features
+        return {
+            "short": self.short.init_state(batch, like=like),
+            "inputs": like.new_zeros(batch, filters, 0, dim),
+            "taps": like.new_zeros(batch, filters, dim, 0),
+        }
 
     def extend(self, x: Float[Tensor, "b n c"], state: State) -> tuple[Float[Tensor, "b n c"], State]:
-        """Continue after `state`, by reading all tokens anew."""
+        """Continue after `state`, which stays good: one token by the filters' sums, several by their convolutions."""
         check_batch(state, len(x), self.name)
-        tokens = torch.cat([state["tokens"], x], 1)
-        return self(tokens)[:, tokens.shape[1] - x.shape[1] :], {"tokens": tokens}
+        end = state["inputs"].shape[2] + x.shape[1]
+        self.check_length(end)
+        taps = state["taps"]
+        if taps.shape[-1] < end:
+            taps = self.kernels(min(self.length, max(end, 2 * taps.shape[-1], 64))).expand(len(x), -1, -1, -1)
+        kernels = taps.unbind(1) if x.shape[1] == 1 else self.kernels(end)
+        gates, short = self.short(self.project(x), state["short"], None)
+        first, *gates, v = gates.chunk(self.order + 1, -1)
+        inputs = []
+        for gate, kernel, bias, held in zip(
+            reversed(gates), kernels, self.bias, state["inputs"].unbind(1), strict=True
+        ):
+            v = v * gate
+            held = torch.cat([held, v], 1)
+            y = last_output(held, kernel) if x.shape[1] == 1 else long_convolution(held, kernel)[:, -x.shape[1] :]
+            inputs.append(held)
+            v = y + v * bias
+        return self.out(v * first), {"short": short, "inputs": torch.stack(inputs, 1), "taps": taps}
 
 
 class ImplicitFilter(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from anyformer.core.build import build
 from anyformer.core.errors import OptionError
 from anyformer.core.init import trunc_normal
-from anyformer.core.part import ChannelMixer
 from anyformer.core.segments import Segments
 from anyformer.core.spec import Spec
 from anyformer.layers.embedding.patch import CONVOLUTIONS
+from anyformer.layers.feedforward.neighbours import NeighbourMLP
 
 
-class ConvMLP(ChannelMixer):
+class ConvMLP(NeighbourMLP):
     """out_act(K2 * act(K1 * x)): an MLP with a convolution over the grid in place of each linear layer.
 
     A transition of the Universal Transformer (Dehghani et al. 2018, arXiv:1807.03819, section 2.1). Outside the grid,
@@ -37,25 +37,15 @@ class ConvMLP(ChannelMixer):
 
     name = "conv_mlp"
     papers = ("universal_transformer",)
-    per_token = False
 
-    def __init__(
-        self,
-        dim: int,
-        *,
-        ratio: float = 4.0,
-        hidden: int | None = None,
-        kernel: int = 3,
-        act: Spec = Spec("relu"),
-        out_act: Spec | None = None,
-        grid: Sequence[int | None] = (None, None),
-    ):
-        super().__init__()
-        if kernel < 1 or kernel % 2 == 0:
-            raise OptionError(f"conv_mlp.kernel is odd, so that as many tokens lie before as after; given {kernel}.")
-        hidden = int(dim * ratio) if hidden is None else hidden
-        self.up, self.down = Convolution(dim, hidden, kernel, len(grid)), Convolution(hidden, dim, kernel, len(grid))
-        self.act = build(act, "act")
+    def __init__(self, dim: int, *, act: Spec = Spec("relu"), out_act: Spec | None = None, **options: Any):
+        super().__init__(dim, act=act, **options)
+        if self.kernel < 1 or self.kernel % 2 == 0:
+            raise OptionError(
+                f"conv_mlp.kernel is odd, so that as many tokens lie before as after; given {self.kernel}."
+            )
+        self.up = Convolution(dim, self.hidden, self.kernel, self.rank)
+        self.down = Convolution(self.hidden, dim, self.kernel, self.rank)
         self.out_act = build(out_act, "act") if out_act is not None else None
 
     def forward(  # type: ignore[override]

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
-from anyformer.core import init
 from anyformer.core.build import build
-from anyformer.core.part import ChannelMixer
 from anyformer.core.segments import Segments
 from anyformer.core.spec import Spec
-from anyformer.layers.convolution.depthwise import DepthwiseConv
 from anyformer.layers.feedforward.mlp import activated
+from anyformer.layers.feedforward.neighbours import DepthwiseMLP
 
 
-class LeFF(ChannelMixer):
+class LeFF(DepthwiseMLP):
     """W2 act(DW(act(W1 x))): widen, convolve each hidden channel over the grid, narrow. `(b, *grid, c)` to the same.
 
     The locally-enhanced feed-forward network of Wang et al. 2021 (Uformer), arXiv:2106.03106, section 3.2. Outside the
@@ -36,26 +34,10 @@ class LeFF(ChannelMixer):
 
     name = "leff"
     papers = ("uformer",)
-    per_token = False
 
-    def __init__(
-        self,
-        dim: int,
-        *,
-        ratio: float = 4.0,
-        hidden: int | None = None,
-        kernel: int = 3,
-        act: Spec = Spec("gelu"),
-        grid: Sequence[int | None] = (None, None),
-    ):
-        super().__init__()
-        hidden = int(dim * ratio) if hidden is None else hidden
-        self.up = init.linear(dim, hidden)
-        self.act = build(act, "act")
-        # Deviation kernel^(-rank / 2): the few inputs of a filter keep the scale of the tokens.
-        self.depthwise = DepthwiseConv(hidden, kernel=kernel, std=kernel ** (-len(grid) / 2), grid=grid)
+    def __init__(self, dim: int, *, act: Spec = Spec("gelu"), **options: Any):
+        super().__init__(dim, act=act, **options)
         self.act_local = build(act, "act")
-        self.down = init.linear(hidden, dim)
 
     def forward(self, x: Float[Tensor, "b *grid c"], segments: Segments | None = None) -> Float[Tensor, "b *grid c"]:
         return self.down(self.act_local(self.depthwise(activated(self.up, self.act, x), segments)))

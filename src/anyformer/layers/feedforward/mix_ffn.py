@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
-from anyformer.core import init
 from anyformer.core.build import build
-from anyformer.core.part import ChannelMixer
 from anyformer.core.segments import Segments
 from anyformer.core.spec import Spec
-from anyformer.layers.convolution.depthwise import DepthwiseConv
+from anyformer.layers.feedforward.neighbours import DepthwiseMLP
 
 
-class MixFFN(ChannelMixer):
+class MixFFN(DepthwiseMLP):
     """W2 act(norm(DW(W1 x))): widen, convolve each hidden channel over the grid, narrow. `(b, *grid, c)` to the same.
 
     The zeros outside the grid tell tokens where they are, so that a model needs no other positions. Xie et al. 2021
@@ -38,27 +36,10 @@ class MixFFN(ChannelMixer):
 
     name = "mix_ffn"
     papers = ("segformer3d",)
-    per_token = False
 
-    def __init__(
-        self,
-        dim: int,
-        *,
-        ratio: float = 4.0,
-        hidden: int | None = None,
-        kernel: int = 3,
-        norm: Spec | None = None,
-        act: Spec = Spec("gelu"),
-        grid: Sequence[int | None] = (None, None),
-    ):
-        super().__init__()
-        hidden = int(dim * ratio) if hidden is None else hidden
-        self.up = init.linear(dim, hidden)
-        # Deviation kernel^(-rank / 2): the few inputs of a filter keep the scale of the tokens.
-        self.depthwise = DepthwiseConv(hidden, kernel=kernel, std=kernel ** (-len(grid) / 2), grid=grid)
-        self.norm = build(norm, "norm", dim=hidden) if norm is not None else None
-        self.act = build(act, "act")
-        self.down = init.linear(hidden, dim)
+    def __init__(self, dim: int, *, norm: Spec | None = None, **options: Any):
+        super().__init__(dim, **options)
+        self.norm = build(norm, "norm", dim=self.hidden) if norm is not None else None
 
     def forward(self, x: Float[Tensor, "b *grid c"], segments: Segments | None = None) -> Float[Tensor, "b *grid c"]:
         y = self.depthwise(self.up(x), segments)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -12,6 +14,24 @@ from anyformer.core.part import TokenMixer
 from anyformer.core.segments import Segments
 from anyformer.kernels.attention import attend
 from anyformer.layers.attention.projection import split_dim
+
+
+@dataclass(frozen=True)
+class SectionSegments(Segments):
+    """Segments, and beside them the section of each token: `sections` `(b, n)`, numbered from 0 at the first one on.
+
+    Through them an encoder hands on to its mixers what stands together, such as sentences.
+    """
+
+    sections: Int[Tensor, "b n"] | None = None
+
+    @staticmethod
+    def mark(sections: Int[Tensor, "b n"], segments: Segments | None = None) -> SectionSegments:
+        """These sections; without segments, of one document and no padding."""
+        return SectionSegments(torch.ones_like(sections) if segments is None else segments.ids, sections)
+
+    def flat(self) -> SectionSegments:
+        return SectionSegments(self.ids.flatten(1), None if self.sections is None else self.sections.flatten(1))
 
 
 class PoNet(TokenMixer):
@@ -66,8 +86,11 @@ class PoNet(TokenMixer):
     ) -> Float[Tensor, "b n c"]:
         """Mix tokens; `sections` numbers each token's section (its sentence, say), from 0 at the first token on.
 
+        Where they are not given, `segments` may say them (`SectionSegments`); otherwise they are blocks of tokens.
+
         Raises `SizeError` where these are not as many as tokens, `DataError` where they do not begin at 0.
         """
+        sections = getattr(segments, "sections", None) if sections is None else sections
         q, k, o, section, local = self.project(x).chunk(5, -1)
         valid = None if segments is None else segments.valid
         g = self.whole(q, k, valid)

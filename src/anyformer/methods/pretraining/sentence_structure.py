@@ -27,8 +27,10 @@ class Pair(Generic[S]):
     label: int
 
 
-def sentence_pairs(documents: Sequence[Sequence[S]], count: int, *, seed: int = 0) -> list[Pair[S]]:
-    """Pairs of sentences to tell apart; each of the three kinds is as likely.
+def sentence_pairs(
+    documents: Sequence[Sequence[S]], count: int, *, kinds: Sequence[int] = (NEXT, PREVIOUS, OTHER), seed: int = 0
+) -> list[Pair[S]]:
+    """Pairs of sentences to tell apart; each of the kinds is as likely.
 
     A document is drawn by how many neighbours it has, so that every two neighbouring sentences are as likely; the other
     text's sentence is any of another document.
@@ -36,6 +38,8 @@ def sentence_pairs(documents: Sequence[Sequence[S]], count: int, *, seed: int = 
     Args:
         documents: texts as lists of sentences, each a string or a list of ids.
         count: pairs to draw.
+        kinds: of pairs: all three here, `NEXT` and `OTHER` in BERT (arXiv:1810.04805, section 3.1, task 2), `NEXT` and
+            `PREVIOUS` in ALBERT (arXiv:1909.11942, section 3.1).
         seed: makes them the same again.
 
     Raises:
@@ -51,7 +55,7 @@ def sentence_pairs(documents: Sequence[Sequence[S]], count: int, *, seed: int = 
     generator = random.Random(seed)
     pairs = []
     for text in generator.choices(range(len(texts)), neighbours, k=count):
-        at, label = generator.randrange(neighbours[text]), generator.randrange(3)
+        at, label = generator.randrange(neighbours[text]), kinds[generator.randrange(len(kinds))]
         first, second = texts[text][at : at + 2]
         if label == PREVIOUS:
             first, second = second, first

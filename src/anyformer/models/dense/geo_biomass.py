@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from anyformer.blocks.freezing import Freezing
 from anyformer.core.spec import Spec
 from anyformer.models.dense.segmenter import Segmenter
 from anyformer.models.vision.swin import SMALL, swin
@@ -16,7 +17,7 @@ from anyformer.models.vision.swin import SMALL, swin
 PAPERS = ("geo_biomass",)
 
 
-class PixelRegressor(Segmenter):
+class PixelRegressor(Freezing, Segmenter):
     """Images `(b, in_channels, *size)` to numbers `(b, num_classes, *size)`, over an encoder that can be frozen.
 
     Cost: the backbone's and the head's.
@@ -30,6 +31,7 @@ class PixelRegressor(Segmenter):
 
     name = "pixel_regressor"
     papers = ("geo_biomass",)
+    pretrained = "backbone"
 
     def __init__(
         self,
@@ -41,19 +43,6 @@ class PixelRegressor(Segmenter):
         **options: Any,
     ):
         super().__init__(backbone=backbone, head=head, norm=norm, num_classes=num_classes, **options)
-        self.frozen = False
-
-    def freeze(self, on: bool = True) -> PixelRegressor:
-        """Train norms and head alone (or, with False, all): weights and running statistics of the encoder stay."""
-        self.frozen = on
-        self.backbone.requires_grad_(not on)
-        return self.train(self.training)
-
-    def train(self, mode: bool = True) -> PixelRegressor:
-        super().train(mode)
-        if getattr(self, "frozen", False):
-            self.backbone.eval()  # what keeps running statistics keeps those of pretraining
-        return self
 
 
 def unet(

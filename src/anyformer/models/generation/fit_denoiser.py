@@ -13,15 +13,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from anyformer.blocks.grouped_images import GroupedImages
-from anyformer.blocks.interleaved import NORM
-from anyformer.blocks.model import ImageModel, channels_first, sides
+from anyformer.blocks.grouped_images import FITImages
+from anyformer.blocks.interleaved import NORM, last_alone
+from anyformer.blocks.model import channels_first
 from anyformer.core.build import build
 from anyformer.core.errors import OptionError, SizeError
 from anyformer.core.init import Start, chooses_start, linear
 from anyformer.core.spec import Spec
 from anyformer.layers.embedding.condition import LabelEmbedding, TimestepEmbedding
-from anyformer.models.vision.fit import MICRO, one_map
+from anyformer.models.vision.fit import MICRO
 
 PAPERS = ("fit",)
 
@@ -39,18 +39,18 @@ class Carry(nn.Module):
         return self.out_norm(latents + self.ffn(self.norm(latents)))
 
 
-class FITDenoiser(ImageModel):
+class FITDenoiser(FITImages):
     """Noisy images `(b, in_channels, *size)`, times and labels to what is predicted of them, of the same shape.
 
     Before each global part the latents read two tokens, the time and the label.
 
     Args:
-        dim, latent_dim, layers, patch, group, latents, heads, latent_heads, ratio: as `GroupedImages`'s.
         self_condition: "latent": latents start from the learned ones plus norm(x + MLP(norm(x))) of those that
             `denoise` gave the step before, that norm's scale from 0; "none": from the learned ones.
         label_dropout: share of labels that give way to the null class in training.
-        image_size, in_channels, drop_path, dropout, init: as `Isotropic`'s.
         num_classes: classes of the labels; 0 for none.
+        init: as `Isotropic`'s.
+        options: as `FITImages`'s.
 
     Raises:
         SizeError: an image that is not made of as many whole groups as the model was built for; not one time for each.
@@ -60,6 +60,7 @@ class FITDenoiser(ImageModel):
 
     name = "fit_denoiser"
     papers = ("fit",)
+    conditioned = True
 
     @chooses_start
     def __init__(
@@ -69,28 +70,21 @@ class FITDenoiser(ImageModel):
         latent_dim: int,
         layers: str = "(2)4(2)4(2)",
         patch: int = 4,
-        group: int = 8,
         latents: int = 8,
-        heads: int = 8,
-        latent_heads: int = 8,
         ratio: float = 4.0,
         self_condition: Literal["none", "latent"] = "none",
         label_dropout: float = 0.1,
         image_size: int | Sequence[int] = 64,
         in_channels: int = 3,
         num_classes: int = 1000,
-        drop_path: float = 0.0,
-        dropout: float = 0.0,
         init: Start = "published",
+        **options: Any,
     ):
-        super().__init__()
-        self.image_size, self.in_channels, self.num_classes = sides(image_size), in_channels, num_classes
-        shape: dict[str, Any] = {"patch": patch, "group": group, "latents": latents, "heads": heads, "ratio": ratio}
-        self.groups = GroupedImages(
-            dim, latent_dim, layers=layers, latent_heads=latent_heads, image_size=self.image_size,
-            in_channels=in_channels, condition=latent_dim, drop_path=drop_path, dropout=dropout, **shape,
+        super().__init__(
+            dim=dim, latent_dim=latent_dim, layers=layers, patch=patch, latents=latents, ratio=ratio,
+            image_size=image_size, in_channels=in_channels, **options,
         )  # fmt: skip
-        self.patch = patch
+        self.num_classes, self.patch = num_classes, patch
         self.time = TimestepEmbedding(latent_dim)
         self.label = None
         if num_classes:
@@ -149,7 +143,7 @@ class FITDenoiser(ImageModel):
     ) -> list[Float[Tensor, "b c *grid"]]:
         """The map of the tokens after the trunk, at the time given; without one, at time 0: no noise."""
         t = images.new_zeros(len(images)) if t is None else t
-        return one_map(self.encode(images, t, labels, None)[0], layers)
+        return last_alone(channels_first(self.encode(images, t, labels, None)[0]), layers)
 
     def example_inputs(self, size: int | Sequence[int] | None = None, batch: int = 1) -> tuple[Tensor, ...]:
         """Random images, whole times below 1000, and labels where the model knows classes."""

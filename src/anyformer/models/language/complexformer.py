@@ -6,6 +6,7 @@ Shao et al. 2025, arXiv:2505.10222 (withdrawn). The authors' repository names no
 from __future__ import annotations
 
 from anyformer.core.spec import Spec
+from anyformer.models.language.decoders import prenorm_decoder
 
 PAPERS = ("complexformer",)
 
@@ -13,16 +14,8 @@ PAPERS = ("complexformer",)
 def complexformer(dim: int, depth: int, heads: int, hidden: int, *, vocab_size: int, max_length: int) -> Spec:
     """A ComplexFormer: Llama's block with scores by magnitude and phase, which hold positions too."""
     mixer = Spec("attention", heads=heads, bias=False, out_bias=False, scoring=Spec("complex_phase"))
-    norm = Spec("rmsnorm", eps=1e-5)
-    return Spec(
-        "decoder",
-        dim=dim,
-        depth=depth,
-        block=Spec("prenorm", mixer=mixer, ffn=Spec("gated_mlp", hidden=hidden), norm=norm),
-        vocab_size=vocab_size,
-        max_length=max_length,
-        norm=norm,
-    )
+    ffn = Spec("gated_mlp", hidden=hidden)
+    return prenorm_decoder(dim, depth, mixer, ffn, vocab_size=vocab_size, max_length=max_length)
 
 
 VARIANTS = {

@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from anyformer.blocks.interleaved import NORM, Interleaved, attending, learned
+from anyformer.blocks.interleaved import NORM, Interleaved, attending, last_alone, learned
 from anyformer.blocks.model import Model
 from anyformer.blocks.text import TextEmbedding, check_ids, example_length
 from anyformer.core.build import build
-from anyformer.core.errors import OptionError, SizeError
+from anyformer.core.errors import SizeError
 from anyformer.core.init import Start, chooses_start
 from anyformer.core.spec import Spec
 
@@ -102,11 +102,7 @@ class FITDecoder(Model):
 
     def features(self, ids: Int[Tensor, "b n"], layers: Sequence[int] | None = None) -> list[Float[Tensor, "b n c"]]:
         """Tokens after the last layer and norm; there is one such, number 0 or -1."""
-        chosen = [-1] if layers is None else list(layers)
-        if any(i not in (0, -1) for i in chosen):
-            raise OptionError(f"{self.name} gives its last tokens: layers 0 or -1; given layers={layers}.")
-        found = self.tokens(ids)
-        return [found for _ in chosen]
+        return last_alone(self.tokens(ids), layers)
 
     def example_inputs(self, size: int | Sequence[int] | None = None, batch: int = 1) -> tuple[Tensor, ...]:
         length = example_length(size, self.max_length)

@@ -6,6 +6,7 @@ Yang et al. 2023, arXiv:2312.06635, section 5; sizes as their code (flash-linear
 from __future__ import annotations
 
 from anyformer.core.spec import Spec
+from anyformer.models.language.decoders import prenorm_decoder
 
 PAPERS = ("survey_after_transformers",)
 NORM = Spec("rmsnorm", eps=1e-6)
@@ -24,16 +25,8 @@ def linear_decoder(
 ) -> Spec:
     """A mixer and a gated channel mixer in turn; `hidden` is 8/3 of `dim`, up to a multiple of 256, where not given."""
     hidden = -(-int(dim * 8 / 3) // 256) * 256 if hidden is None else hidden
-    return Spec(
-        "decoder",
-        dim=dim,
-        depth=depth,
-        block=Spec("prenorm", mixer=mixer, ffn=Spec("gated_mlp", hidden=hidden), norm=NORM),
-        vocab_size=vocab_size,
-        max_length=max_length,
-        norm=NORM,
-        tie=tie,
-    )
+    ffn = Spec("gated_mlp", hidden=hidden)
+    return prenorm_decoder(dim, depth, mixer, ffn, norm=NORM, vocab_size=vocab_size, max_length=max_length, tie=tie)
 
 
 GLA = Spec("gated_linear_attention", heads=4, norm=NORM)

@@ -7,6 +7,7 @@ arXiv:2407.21783, table 3.
 from __future__ import annotations
 
 from anyformer.core.spec import Spec
+from anyformer.models.language.decoders import prenorm_decoder
 
 PAPERS = ("llama",)
 
@@ -29,17 +30,8 @@ def llama(
 ) -> Spec:
     """A Llama; `kv_heads` below `heads` is grouped-query attention."""
     mixer = Spec("attention", heads=heads, kv_heads=kv_heads, bias=False, out_bias=False, rotation=rotation)
-    norm = Spec("rmsnorm", eps=eps)
-    return Spec(
-        "decoder",
-        dim=dim,
-        depth=depth,
-        block=Spec("prenorm", mixer=mixer, ffn=Spec("gated_mlp", hidden=hidden), norm=norm),
-        vocab_size=vocab_size,
-        max_length=max_length,
-        norm=norm,
-        tie=tie,
-    )
+    ffn, norm = Spec("gated_mlp", hidden=hidden), Spec("rmsnorm", eps=eps)
+    return prenorm_decoder(dim, depth, mixer, ffn, norm=norm, vocab_size=vocab_size, max_length=max_length, tie=tie)
 
 
 def llama3(dim: int, depth: int, heads: int, hidden: int, *, stretch: float = 1.0, tie: bool = False) -> Spec:

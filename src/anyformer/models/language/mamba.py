@@ -6,22 +6,14 @@ Gu and Dao 2023, arXiv:2312.00752, section 3.4 and table 12.
 from __future__ import annotations
 
 from anyformer.core.spec import Spec
+from anyformer.models.language.decoders import prenorm_decoder
 
 PAPERS = ("mamba",)
 
 
 def mamba(dim: int, depth: int, *, vocab_size: int = 50280, max_length: int = 2048) -> Spec:
     """A Mamba; the head uses the embedding's vectors. Texts may be longer than `max_length`."""
-    norm = Spec("rmsnorm", eps=1e-5)
-    return Spec(
-        "decoder",
-        dim=dim,
-        depth=depth,
-        block=Spec("prenorm", mixer=Spec("mamba"), ffn=None, norm=norm),
-        vocab_size=vocab_size,
-        max_length=max_length,
-        norm=norm,
-    )
+    return prenorm_decoder(dim, depth, Spec("mamba"), vocab_size=vocab_size, max_length=max_length)
 
 
 VARIANTS = {

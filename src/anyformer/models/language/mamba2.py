@@ -6,6 +6,7 @@ Dao and Gu 2024, arXiv:2405.21060, appendix D and table 10.
 from __future__ import annotations
 
 from anyformer.core.spec import Spec
+from anyformer.models.language.decoders import prenorm_decoder
 
 PAPERS = ("mamba2_hybrid",)
 
@@ -22,18 +23,8 @@ def mamba2(
     tie: bool = True,
 ) -> Spec:
     """A Mamba-2; the head uses the embedding's vectors where not said otherwise. Texts may be longer."""
-    norm = Spec("rmsnorm", eps=1e-5)
     mixer = Spec("mamba2", state=state, head_dim=head_dim, groups=groups)
-    return Spec(
-        "decoder",
-        dim=dim,
-        depth=depth,
-        block=Spec("prenorm", mixer=mixer, ffn=None, norm=norm),
-        vocab_size=vocab_size,
-        max_length=max_length,
-        norm=norm,
-        tie=tie,
-    )
+    return prenorm_decoder(dim, depth, mixer, vocab_size=vocab_size, max_length=max_length, tie=tie)
 
 
 VARIANTS = {

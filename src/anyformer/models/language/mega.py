@@ -7,6 +7,7 @@ inside a chunk.
 from __future__ import annotations
 
 from anyformer.core.spec import Spec
+from anyformer.models.language.decoders import prenorm_decoder
 
 PAPERS = ("tcnca",)
 
@@ -33,17 +34,17 @@ def gated_decoder(
         chunk: tokens of a chunk.
         vocab_size, max_length: ids, and tokens trained on; texts may be longer.
     """
-    norm = Spec("layernorm")
     mixer = Spec("gated_chunk", average=average, query_dim=query_dim, value_dim=value_dim, chunk=chunk)
     ffn = Spec("mlp", hidden=hidden, act=Spec("silu"))
-    return Spec(
-        "decoder",
-        dim=dim,
-        depth=depth,
-        block=Spec("gated_prenorm", mixer=mixer, ffn=ffn, norm=norm),
+    return prenorm_decoder(
+        dim,
+        depth,
+        mixer,
+        ffn,
+        norm=Spec("layernorm"),
+        block="gated_prenorm",
         vocab_size=vocab_size,
         max_length=max_length,
-        norm=norm,
     )
 
 

@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from anyformer.blocks.block import PreNorm
 from anyformer.blocks.model import Model
 from anyformer.blocks.stack import Stack, growing
 from anyformer.blocks.text import TextEmbedding, check_ids, example_length
@@ -27,22 +26,6 @@ from anyformer.layers.attention.memory.slots import MemoryAttention
 PAPERS = ("rxt",)
 NOISE = 0.01
 """Deviation of a memory in which nothing was written; slots that were equal would stay so."""
-
-
-class Reactive(PreNorm):
-    """A pre-norm block whose cross-attention reads memory slots and counts the tokens that it has seen.
-
-    Self-attention, memory cross-attention, channel mixer: arXiv:2510.03561, section 3.2. Arguments as `TwoBranch`'s.
-    """
-
-    name = "reactive"
-    papers = ("rxt",)
-
-    def extend(self, x: Float[Tensor, "b n c"], state: State) -> tuple[Tensor, State]:
-        x, new = super().extend(x, state)
-        if "cross" in new:
-            new["cross"] = {**new["cross"], "seen": new["cross"]["seen"] + x.shape[1]}
-        return x, new
 
 
 class ReactiveTransformer(Model):
@@ -267,7 +250,7 @@ def rxt(
         "reactive_transformer",
         dim=dim,
         depth=depth,
-        decoder=Spec("reactive", mixer=mixer, cross=Spec("rotary_cross_attention", heads=heads), **common),
+        decoder=Spec("prenorm", mixer=mixer, cross=Spec("rotary_cross_attention", heads=heads), **common),
         encoder=Spec("prenorm", mixer=mixer, **common),
         slots=slots,
         heads=heads,

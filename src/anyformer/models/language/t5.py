@@ -8,7 +8,7 @@ arXiv:2105.13626, table 1; FLAN-T5, Chung et al. 2022, arXiv:2210.11416.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -19,9 +19,7 @@ from anyformer.blocks.stack import Stack
 from anyformer.core.build import build
 from anyformer.core.errors import FitError
 from anyformer.core.init import chooses_start
-from anyformer.core.segments import Segments
 from anyformer.core.spec import Spec
-from anyformer.core.state import State
 
 PAPERS = ()
 
@@ -34,7 +32,8 @@ class T5(EncoderDecoder):
 
     Args:
         distance: the bias, e.g. Spec("relative_buckets").
-        encoder, decoder: blocks whose mixers take a bias (`pair_bias`), such as attention.
+        encoder, decoder: blocks whose mixers take a bias (`pair_bias`), such as attention; with `decoder_depth=0` it is
+            an encoder alone.
         options: as `EncoderDecoder`'s.
     """
 
@@ -55,47 +54,25 @@ class T5(EncoderDecoder):
         self.encoder_distance = shared_distance(distance, self.encoder, causal=False)
         self.decoder_distance = shared_distance(distance, self.decoder, causal=True)
 
-    def encode_tokens(self, x: Float[Tensor, "b m c"], segments: Segments | None = None) -> Float[Tensor, "b m c"]:
-        x = self.encoder(x, segments, None, None, self._apart(x))
-        return x if self.encoder_norm is None else self.encoder_norm(x)
-
-    def decode_tokens(
-        self,
-        x: Float[Tensor, "b n c"],
-        memory: Float[Tensor, "b m c"],
-        segments: Segments | None = None,
-        memory_segments: Segments | None = None,
-    ) -> Float[Tensor, "b n c"]:
-        bias = self.decoder_distance(x.shape[1], x.shape[1], x.device)[None]
-        x = self.decoder(x, segments, memory, memory_segments, bias)
-        return x if self.decoder_norm is None else self.decoder_norm(x)
+    def shared(
+        self, side: Literal["encoder", "decoder"], x: Float[Tensor, "b n c"], seen: Int[Tensor, "b"] | None = None
+    ) -> tuple[Float[Tensor, "1 h n m"], ...]:
+        """The bias of these tokens and all up to them."""
+        distance = self.encoder_distance if side == "encoder" else self.decoder_distance
+        if distance is None:
+            return ()
+        before = 0 if seen is None or not len(seen) else int(seen[0])
+        return (distance(x.shape[1], before + x.shape[1], x.device)[None],)
 
     def logits(self, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b n v"]:
         return super().logits(x if self.head is not None else x * self.dim**-0.5)
 
-    def features(
-        self, source: Int[Tensor, "b m"], layers: Sequence[int] | None = None, segments: Segments | None = None
-    ) -> list[Float[Tensor, "b m c"]]:
-        if layers is None:
-            return [self.encode(source, segments)]
-        x = self.embed(source, segments)
-        return self.encoder.outputs(x, layers, segments, None, None, self._apart(x))
-
-    def extend_tokens(self, ids: Int[Tensor, "b n"], state: State) -> tuple[Float[Tensor, "b n c"], State]:
-        x = self.embed(ids)
-        end = (int(state["seen"][0]) if len(ids) else 0) + ids.shape[1]
-        bias = self.decoder_distance(ids.shape[1], end, ids.device)[None]
-        x, blocks = self.decoder.extend(x, state["blocks"], bias)
-        x = x if self.decoder_norm is None else self.decoder_norm(x)
-        return x, {"seen": state["seen"] + ids.shape[1], "blocks": blocks}
-
-    def _apart(self, x: Tensor) -> Float[Tensor, "1 h m m"]:
-        """The bias of all pairs of source tokens."""
-        return self.encoder_distance(x.shape[1], x.shape[1], x.device)[None]
-
 
 def shared_distance(distance: Spec, stack: Stack, *, causal: bool) -> Any:
-    """The bias of a side's blocks, built for their heads; their queries are made smaller, as nothing scales scores."""
+    """The bias of a side's blocks, built for their heads, None for a side without blocks.
+
+    Queries are made smaller, as nothing scales scores.
+    """
     heads = None
     for block in stack:
         if not getattr(block.mixer, "pair_bias", False):
@@ -113,7 +90,7 @@ def shared_distance(distance: Spec, stack: Stack, *, causal: bool) -> Any:
             qkv.weight[: qkv.widths[0]] *= qkv.head_dim**-0.5
             if block.cross is not None:
                 block.cross.query.weight *= block.cross.head_dim**-0.5
-    return build(distance, "bias", heads=heads, causal=causal)
+    return None if heads is None else build(distance, "bias", heads=heads, causal=causal)
 
 
 def t5(

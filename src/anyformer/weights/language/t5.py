@@ -1,8 +1,11 @@
-"""How transformers names T5's parameters, and the names of its published sizes."""
+"""How transformers and x-transformers name T5's parameters, and the names of its published sizes."""
 
 from __future__ import annotations
 
-from anyformer.weights.mapping import table
+from typing import Any
+
+from anyformer.weights.layers import one_more, x_transformers_layer
+from anyformer.weights.mapping import Table, table
 
 
 def _side(side: str, channels: int) -> list[tuple]:
@@ -35,7 +38,26 @@ TRANSFORMERS = table(
     # the first T5's files hold it, and nobody reads it: attention to the source has no positions
     ignore=("decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",),
 )
-SOURCES = {"transformers": TRANSFORMERS}
+
+
+def x_transformers(model: Any) -> Table:
+    """An encoder of x-transformers with T5's bias, which is learned there for scores before their scaling.
+
+    With normed queries and keys their temperatures are fixed there; here they are learned, and loaded under our names.
+    """
+    widths = model.encoder[0].mixer.qkv.head_dim ** 0.5
+    return table(
+        ("token_emb.emb.weight", "embedding.embed.weight"),
+        *(rule for i in range(len(model.encoder)) for rule in x_transformers_layer(i, f"encoder.{i}.")),
+        ("encoder.{i}.mixer.scoring.logit_scale", "encoder.{i}.mixer.scoring.logit_scale"),
+        ("rel_pos.relative_attention_bias.weight", "encoder_distance.table", lambda bias: bias * widths),
+        ("final_norm.gamma", "encoder_norm.weight", one_more),
+        ("to_logits.weight", "head.weight"),
+        prefixes=("attn_layers.",),
+    )
+
+
+SOURCES = {"transformers": TRANSFORMERS, "x-transformers": x_transformers}
 
 _SIZES = ("small", "base", "large", "xl", "xxl")
 _FIRST = ("small", "base", "large", "3b", "11b")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anyformer.weights.layers import fairseq_layer
+from anyformer.weights.layers import fairseq_layer, torch_layer
 from anyformer.weights.mapping import split, table
 
 
@@ -31,14 +31,8 @@ TRANSFORMERS = table(
 
 
 def _torch_side(side: str, last_norm: int) -> list[tuple]:
-    theirs, ours = f"{side}.layers.{{i}}", f"{side}.{{i}}"
     return [
-        (f"{theirs}.self_attn.in_proj_{{p}}", f"{ours}.mixer.qkv.{{p}}"),
-        (f"{theirs}.self_attn.out_proj.{{p}}", f"{ours}.mixer.out.{{p}}"),
-        (f"{theirs}.norm1.{{p}}", f"{ours}.norm1.{{p}}"),
-        (f"{theirs}.linear1.{{p}}", f"{ours}.ffn.up.{{p}}"),
-        (f"{theirs}.linear2.{{p}}", f"{ours}.ffn.down.{{p}}"),
-        (f"{theirs}.norm{last_norm}.{{p}}", f"{ours}.norm2.{{p}}"),
+        *torch_layer(f"{side}.layers.{{i}}.", f"{side}.{{i}}.", last_norm),
         (f"{side}.norm.{{p}}", f"{side}_norm.{{p}}"),
     ]
 

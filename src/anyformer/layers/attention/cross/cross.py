@@ -67,6 +67,10 @@ class CrossAttention(Part):
         mask = known["valid"][:, None, None, :] if "valid" in known else None
         return self.out(merge_heads(self.scoring(q, known["k"], known["v"], mask=mask))).view_as(x)
 
+    def extend(self, x: Float[Tensor, "b n c"], known: State) -> tuple[Float[Tensor, "b n c"], State]:
+        """`attend`, and the state behind these tokens: the same, as it is the same sequence that they look at."""
+        return self.attend(x, known), known
+
     def forward(
         self, x: Float[Tensor, "b *grid c"], memory: Float[Tensor, "b m c"], segments: Segments | None = None
     ) -> Float[Tensor, "b *grid c"]:

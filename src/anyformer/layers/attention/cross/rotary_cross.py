@@ -70,3 +70,7 @@ class RotaryCrossAttention(CrossAttention):
             q = self.rotation(q, known["seen"][:, None] + torch.arange(tokens.shape[1], device=x.device))
         mask = known["valid"][:, None, None, :] if "valid" in known else None
         return self.out(merge_heads(self.scoring(q, known["k"], known["v"], mask=mask))).view_as(x)
+
+    def extend(self, x: Float[Tensor, "b n c"], known: State) -> tuple[Float[Tensor, "b n c"], State]:
+        """`attend`, and the state behind these tokens, which counts them."""
+        return self.attend(x, known), {**known, "seen": known["seen"] + x.shape[1]}

@@ -40,11 +40,11 @@ class DeltaRule(RecurrentHeads):
         if self.conv is None:
             q, k, v = F.silu(q), F.silu(k), F.silu(v)
         beta = self.largest * self.beta(x).sigmoid().transpose(1, 2)
-        return self.recur(normalize(q), normalize(k), v, state, resets, beta=beta, **self.forgetting(x))
+        return self.recur(normalize(q), normalize(k), v, state, resets, log_decay=self.log_decay(x), beta=beta)
 
-    def forgetting(self, x: Float[Tensor, "b n c"]) -> dict[str, Tensor]:
-        """What the recurrence is told of decay: nothing."""
-        return {}
+    def log_decay(self, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b h n"] | None:
+        """The log of what each head keeps at each token; None: all."""
+        return None
 
 
 class DeltaNet(DeltaRule):
@@ -132,6 +132,6 @@ class GatedDeltaNet(DeltaRule):
         self.A_log = nn.Parameter(torch.empty(self.heads).uniform_(1, 16).log())
         self.dt_bias = nn.Parameter(step_bias(self.heads, dt_min, dt_max))
 
-    def forgetting(self, x: Float[Tensor, "b n c"]) -> dict[str, Tensor]:
+    def log_decay(self, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b h n"]:
         log_decay = -self.A_log.float().exp() * F.softplus(self.decay(x).float() + self.dt_bias)
-        return {"log_decay": log_decay.transpose(1, 2)}
+        return log_decay.transpose(1, 2)

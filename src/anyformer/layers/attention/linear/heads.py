@@ -110,10 +110,19 @@ class RecurrentHeads(Recurrent):
         return self.recur(q, k, v, state, resets)
 
     def recur(
-        self, q: Tensor, k: Tensor, v: Tensor, state: State, resets: Tensor | None, **rule: Tensor
-    ) -> tuple[Tensor, dict[str, Any]]:
-        """The recurrence from `state`, queries divided by the root of their channels; `rule` as the kernel's."""
-        y, memory = linear_recurrence(q * self.key_dim**-0.5, k, v, resets=resets, state=state["memory"], **rule)
+        self,
+        q: Float[Tensor, "b h n k"],
+        k: Float[Tensor, "b h n k"],
+        v: Float[Tensor, "b h n v"],
+        state: State,
+        resets: Bool[Tensor, "b n"] | None,
+        *,
+        log_decay: Tensor | None = None,
+        beta: Float[Tensor, "b h n"] | None = None,
+    ) -> tuple[Float[Tensor, "b h n v"], dict[str, Any]]:
+        """The recurrence from `state`, queries divided by the root of their channels; options as the kernel's."""
+        q, memory = q * self.key_dim**-0.5, state["memory"]
+        y, memory = linear_recurrence(q, k, v, log_decay=log_decay, beta=beta, resets=resets, state=memory)
         return y, {"memory": memory}
 
     def split(self, t: Float[Tensor, "b n hd"], channels: int) -> Float[Tensor, "b h n d"]:

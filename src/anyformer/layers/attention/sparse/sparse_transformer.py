@@ -12,7 +12,7 @@ from torch import Tensor
 
 from anyformer.core.errors import OptionError
 from anyformer.core.segments import Segments
-from anyformer.core.state import State, check_batch
+from anyformer.core.state import State
 from anyformer.kernels.sliding_window import (
     block_seen,
     block_window_attention,
@@ -85,16 +85,9 @@ class TwoStepAttention(Attention):
 
     def extend(self, x: Float[Tensor, "b n c"], state: State) -> tuple[Tensor, State]:
         """Continue after `state`, which stays good."""
-        check_batch(state, len(x), self.name)
-        q, k, v = self.qkv(x)
-        start = int(state["length"][0]) if len(x) else 0
-        end = start + x.shape[1]
-        if self.rotation is not None:
-            positions = torch.arange(start, end, device=x.device)[None]
-            q, k = self.rotation(q, positions), self.rotation(k, positions)
-        state = self.cache.append(state, k, v, start)
-        k, v = (self.cache.recall(state, name, end, like=q) for name in "kv")
-        return self.joined(self.masked(q, k, v, self.seen(end, x.device)[None, :, start:]), x), state
+        q, k, v, state = self.recalled(x, state)
+        seen = self.seen(k.shape[2], x.device)[None, :, k.shape[2] - x.shape[1] :]
+        return self.joined(self.masked(q, k, v, seen), x), state
 
 
 class StridedAttention(TwoStepAttention):

@@ -1,7 +1,13 @@
 """Yu et al. 2024, arXiv:2412.03275: one set of weights learns both language modelling objectives in turn.
 
 A small Llama reads sentences of a grammar of agreement, packed into windows of 32 words. Three models train equally
-long: on next tokens, on hidden tokens, and on both by the paper's schedule. Each is measured on both objectives.
+long: on next tokens, on hidden tokens, and on both in blocks of epochs. Each is measured on both objectives.
+
+Two thirds of the epochs are masked, as in the paper; but the last eight take turns. On seed 0 the paper's schedule in
+small (2c8m2c, one cycle of the rate with a cosine to its end, Adam's second average over 1,000 steps) forgot: it was
+13.5 percent above the better model on next tokens and 46.7 on hidden ones; 1m1c six times was 5.1 and 19.1 above. What
+helps as well is an average over 20 steps, which follows the change of objective, and a linear decay of the rate, which
+leaves the last blocks something to learn with. Models of one objective get both too.
 """
 
 from __future__ import annotations
@@ -31,9 +37,8 @@ CLAIM = Claim(
     ),
     seeds=(1, 2),
 )
-SCHEDULE = "2c8m2c"
-"""The paper's 4c16m4c in its proportions, half as often over more words, so that few are learned by heart."""
-WORDS, HELD, LENGTH, BATCH, RATE = 64_000, 4_000, 32, 32, 3e-3
+SCHEDULE = "5m1c1m1c1m1c1m1c"
+WORDS, HELD, LENGTH, BATCH, RATE, WARMUP = 64_000, 4_000, 32, 32, 3e-3, 70
 
 
 def windows(lines: list[str], words: Words) -> Tensor:
@@ -54,13 +59,14 @@ def loss(model: nn.Module, rows: Tensor, causal: bool, seed: int, mask: int) -> 
 
 
 def trained(rows: Tensor, epochs: tuple[bool, ...], vocabulary: int, seed: int) -> nn.Module:
-    """A model after these epochs, under one cycle of the learning rate."""
+    """A model after these epochs; the rate of learning rises, and then falls to nothing."""
     torch.manual_seed(seed)
     model = create_model("llama_micro", vocab_size=vocabulary, max_length=LENGTH)
     generator = torch.Generator().manual_seed(seed)
     steps = len(rows) // BATCH
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps * len(epochs), pct_start=0.1)
+    total = steps * len(epochs)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.95), weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: min((i + 1) / WARMUP, 1 - i / total))
     for epoch, causal in enumerate(epochs):
         order = torch.randperm(len(rows), generator=generator)
         for step in range(steps):

@@ -3,6 +3,13 @@
 A text of 16 symbols in which each depends on the two before it: three blocks of width 64, with attention, with the
 pair, and with the pair and the running mean. Then 6 keys with values in pairs, asked for in another order: what a model
 of three blocks cannot see back to, and a mean over all tokens does not tell apart.
+
+On seed 0 the pair was 3.3 percent above attention and recall told them apart, but the running mean was 19.8 percent
+worse than the pair alone. In a text of one chain it tells nothing, and is noise, weaker in longer texts. With
+8 symbols and four topics that prefer some of them, it was 2.7 percent worse over texts of 64 and 1.3 percent better
+over texts of 256 (350 steps of 1,536 symbols or fewer). But over 64 the pair was 6.7 percent above attention, and over
+256 attention had not learned the chain by then (1.61 nats to 1.04), so that nothing is held against it; a longer
+training does not fit a claim's time. How the author's function adds the average is not known; here it is added as is.
 """
 
 from __future__ import annotations

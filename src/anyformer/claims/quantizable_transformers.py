@@ -3,6 +3,13 @@
 16 tokens of random content, half of which are to get the mean of all content, and half nothing; a separator stands in
 front. One head learns it until its outputs are off by 0.1 percent. Then its weights and all its activations, scores and
 weights of the map among them, are rounded to eight bits, one scale a tensor.
+
+On seed 0 softmax's largest score was 4.2 times that of clipped softmax, but 1.3 times the gate's: the separator is
+learned sooner than the gate, which was still open by half or more at every token when the error was reached. Training
+for 2,500 steps with a weight decay of 0.1 did not change that. Eight bits added as much to clipped softmax as to
+softmax, 0.6 times as much to the gate: half or more of what was added came in all three from values, and much of the
+rest from weights, which in a single head depend little on the size of scores; the outliers of deep networks, which a
+norm and a feed-forward layer bring forth, are not seen here.
 """
 
 from __future__ import annotations

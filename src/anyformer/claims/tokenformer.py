@@ -5,6 +5,10 @@ width, and one that is small for 300 steps and is then grown to the large one's 
 the multiply-adds that the large one has had in all, and as many steps as the small one; losses are of the validation
 part. Every run has the same warm-up and rate, and in its second half a linear decay to nothing; growing starts Adam's
 averages anew.
+
+With four times the parameter tokens (64 and 128, then twice as many), where a step of the small model costs 57 percent
+of the large one's and not 70, the grown model ended 0.004 nats above the large one on seed 0 (1.4216 and 1.4177; 1.4236
+without growing), at a cost that does not fit a claim's time; so the smaller sizes stand.
 """
 
 from __future__ import annotations

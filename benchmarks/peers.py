@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure, print a line a case and the geometric means; with --json keep all with the machine's fingerprint."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--room", default="", choices=["", "images", "language"], help="models of this room alone")
-    parser.add_argument("--only", default="", help="cases whose name contains this")
+    parser.add_argument("--only", default="", help="cases whose names contain this, or one of these,with,commas")
     parser.add_argument("--batch", type=int, default=8, help="images in a batch")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=10.0, help="for each case")
@@ -80,7 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(given.threads)
     work = "forward and backward" if given.backward else "forward"
     settings = {"work": work, "threads": given.threads, "batch": given.batch, "dtype": "float32"}
-    chosen = {name: make for name, make in cases(given.batch, given.room).items() if given.only in name}
+    wanted = given.only.split(",")
+    chosen = {n: make for n, make in cases(given.batch, given.room).items() if any(w in n for w in wanted)}
     rows: list[dict[str, Any]] = []
     for make in chosen.values():
         torch.manual_seed(0)

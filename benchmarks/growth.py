@@ -30,9 +30,9 @@ LINEAR = 1.05
 """Mixers whose declared growth of operations is at most this claim linear cost."""
 
 
-def linear_mixers(only: str | None = None) -> list[str]:
-    """Mixers of sequences, of any length, that claim linear cost."""
-    found = {name: part_class(name) for name in parts("mixer") if only is None or only in name}
+def linear_mixers(only: str = "") -> list[str]:
+    """Mixers of sequences, of any length, that claim linear cost; those whose names contain `only` or one of these."""
+    found = {name: part_class(name) for name in parts("mixer") if any(part in name for part in only.split(","))}
     return [n for n, c in found.items() if c.cost <= LINEAR and 1 in c.ranks and not c.fixed_grid]
 
 
@@ -53,7 +53,7 @@ def milliseconds(mixer: nn.Module, length: int, dim: int, seconds: float) -> flo
 def main(arguments: list[str] | None = None) -> int:
     """Measure, print, and with --json keep all with the machine's fingerprint."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default=None, help="mixers whose name holds this")
+    parser.add_argument("--only", default="", help="mixers whose names contain this, or one of these,with,commas")
     parser.add_argument("--dim", type=int, default=64)
     parser.add_argument("--longest", type=int, default=65536, help="tokens; lengths grow by fours from 1,024")
     parser.add_argument("--threads", type=int, default=2)
@@ -72,11 +72,11 @@ def main(arguments: list[str] | None = None) -> int:
         times = [milliseconds(mixer, length, given.dim, given.seconds) for length in lengths]
         rows.append({"mixer": name, "ms": times, "exponent": growth_exponent(lengths, times)})
         print(f"{name:32s} {rows[-1]['exponent']:5.2f}   " + " ".join(f"{t:9.2f}" for t in times), flush=True)
-    if given.json:
-        settings = {k: v for k, v in vars(given).items() if k != "json"}
-        record = {"settings": settings, "lengths": lengths, "rows": rows, "fingerprint": fingerprint()}
-        given.json.parent.mkdir(parents=True, exist_ok=True)
-        given.json.write_text(json.dumps(record, indent=1) + "\n")
+        if given.json:
+            settings = {k: v for k, v in vars(given).items() if k != "json"}
+            record = {"settings": settings, "lengths": lengths, "rows": rows, "fingerprint": fingerprint()}
+            given.json.parent.mkdir(parents=True, exist_ok=True)
+            given.json.write_text(json.dumps(record, indent=1) + "\n")
     return 0
 
 

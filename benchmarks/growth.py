@@ -4,12 +4,14 @@
     python -m benchmarks.growth --only mamba --longest 16384 --json runs/growth.json
 
 A row is the exponent of the median time of a forward pass over 1,024 tokens up to the longest, fitted on log scales:
-1 is linear. Mixers are built from their options for tests, at one width, for a sequence (rank 1) of random tokens.
+1 is linear. Mixers are built with their defaults, what has none from the options of their tests, at one width, for a
+sequence (rank 1) of random tokens.
 """
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import statistics
 import sys
@@ -34,6 +36,13 @@ def linear_mixers(only: str = "") -> list[str]:
     """Mixers of sequences, of any length, that claim linear cost; those whose names contain `only` or one of these."""
     found = {name: part_class(name) for name in parts("mixer") if any(part in name for part in only.split(","))}
     return [n for n, c in found.items() if c.cost <= LINEAR and 1 in c.ranks and not c.fixed_grid]
+
+
+def spec(name: str) -> Spec:
+    """The mixer with its defaults; options without one, and what tells that it is causal, as its tests have them."""
+    cls = part_class(name)
+    defaults = {p.name for p in inspect.signature(cls).parameters.values() if p.default is not p.empty}
+    return Spec(name, **{k: v for k, v in cls.tiny.items() if k != "grid" and (k not in defaults or k == "causal")})
 
 
 def milliseconds(mixer: nn.Module, length: int, dim: int, seconds: float) -> float:
@@ -67,8 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
         lengths.append(lengths[-1] * 4)
     rows = []
     for name in linear_mixers(given.only):
-        options = {k: v for k, v in part_class(name).tiny.items() if k != "grid"}
-        mixer = build(Spec(name, **options), "mixer", dim=given.dim, grid=(lengths[-1],), causal=False).eval()
+        mixer = build(spec(name), "mixer", dim=given.dim, grid=(lengths[-1],), causal=False).eval()
         times = [milliseconds(mixer, length, given.dim, given.seconds) for length in lengths]
         rows.append({"mixer": name, "ms": times, "exponent": growth_exponent(lengths, times)})
         print(f"{name:32s} {rows[-1]['exponent']:5.2f}   " + " ".join(f"{t:9.2f}" for t in times), flush=True)

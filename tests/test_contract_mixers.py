@@ -13,9 +13,15 @@ from anyformer.core.registry import part_class
 from anyformer.core.segments import Segments
 from anyformer.core.spec import Spec
 from anyformer.lab.profile import count_operations
+from anyformer.layers.recurrence import recurrent
 from parts import DIM, GRIDS, MIXERS, causal_mixers, make_mixer, mixer_cases, tiny, tokens
 
 CASES = mixer_cases()
+
+
+def recurrent_mixers() -> list[str]:
+    """Mixers that are one function from tokens and a state to both."""
+    return [name for name in causal_mixers() if issubclass(part_class(name), recurrent.Recurrent)]
 
 
 @pytest.mark.parametrize(("name", "rank"), CASES)
@@ -68,6 +74,17 @@ def test_steps_equal_the_parallel_form(name: str):
     first, state = mixer.extend(x[:, :5], mixer.init_state(2, like=x))
     second, _ = mixer.extend(x[:, 5:], state)
     torch.testing.assert_close(torch.cat([first, second], 1), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", recurrent_mixers())
+def test_long_sequences_in_blocks_equal_whole_ones(name: str, monkeypatch: pytest.MonkeyPatch):
+    mixer = make_mixer(name, (11,), causal=True).double().eval()
+    x = tokens((11,)).double()
+    documents = Segments(torch.tensor([[1, 1, 1, 2, 2, 2, 2, 2, 3, 3, 3], [1, 1, 1, 1, 2, 3, 3, 3, 3, 0, 0]]))
+    whole = [mixer(x), mixer(x, documents)]
+    monkeypatch.setattr(recurrent, "SHORTEST", 4)
+    monkeypatch.setattr(recurrent, "BLOCK", 0)
+    torch.testing.assert_close([mixer(x), mixer(x, documents)], whole, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", causal_mixers())

@@ -110,10 +110,10 @@ def test_layers_of_rwkv7(number: int):
     inputs = golden.inputs()
     x, first = inputs["hidden_states"], inputs.get("v_first")
     with torch.no_grad():
-        golden.check({"output": mixer(x, values={} if first is None else {"first": first})})
+        golden.check({"output": mixer(x, values={} if first is None else {"first": [first]})})
         state, steps = mixer.init_state(len(x), like=x), []
         for t, token in enumerate(x.split(1, 1)):
-            values = {} if first is None else {"first": first[:, t : t + 1]}
+            values = {} if first is None else {"first": [first[:, t : t + 1]]}
             y, state = mixer.extend(token, state, values=values)
             steps.append(y)
         golden.check({"output": torch.cat(steps, 1)})

@@ -23,7 +23,7 @@ class FirstValuePreNorm(PreNorm):
         self,
         x: Float[Tensor, "b *grid c"],
         segments: Segments | None = None,
-        values: dict[str, Tensor] | None = None,
+        values: dict[str, list[Tensor]] | None = None,
     ) -> Float[Tensor, "b *grid c"]:
         if not getattr(self.mixer, "first_values", False):
             return super().forward(x, segments)
@@ -31,7 +31,7 @@ class FirstValuePreNorm(PreNorm):
         return self.channels(x, segments)
 
     def extend(  # type: ignore[override]
-        self, x: Float[Tensor, "b n c"], state: State, values: dict[str, Tensor] | None = None
+        self, x: Float[Tensor, "b n c"], state: State, values: dict[str, list[Tensor]] | None = None
     ) -> tuple[Tensor, State]:
         mixer = self.mixer.extend
         if not getattr(self.mixer, "first_values", False):

@@ -4,8 +4,8 @@ The local filter before the scans of Mamba (Gu and Dao 2023, arXiv:2312.00752, f
 
     y_t = bias + sum_j w_{k-1-j} x_{t-j},    j = 0 ... k-1
 
-Without documents this is a depthwise convolution (`depthwise`); with them, and in other types than float32, the
-equation itself, k multiply-adds over whole sequences.
+Without documents this is a depthwise convolution (`depthwise`), or, of one token, a sum; with them, and in other types
+than float32, the equation itself, k multiply-adds over whole sequences.
 """
 
 from __future__ import annotations
@@ -66,7 +66,10 @@ def causal_conv(
     seen = seen.to(torch.promote_types(x.dtype, torch.float32))
     documents = None if resets is None else F.pad(resets.long().cumsum(1), (taps - 1, 0))
     weight, bias = weight.to(seen.dtype), None if bias is None else bias.to(seen.dtype)
-    if documents is None and seen.dtype == torch.float32 and length:
+    if documents is None and length == 1:
+        y = (seen * weight.t()).sum(1, keepdim=True)
+        y = y if bias is None else y + bias
+    elif documents is None and seen.dtype == torch.float32 and length:
         with exact(seen):
             y = depthwise(seen, weight, bias)
     else:

@@ -3,7 +3,8 @@
     y_t = sum_{s <= t} k_s x_{t-s}
 
 By FFT of the channels filled up with zeros to twice their length, so that nothing wraps around: n log2(n) operations a
-channel, in at least float32. `causal_conv` is the one for short filters. The output of the last token alone is a sum.
+channel, in at least float32. As many channels at once as stay in the cache. `causal_conv` is the one for short filters.
+The output of the last token alone is a sum.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from anyformer.core.errors import SizeError
 from anyformer.kernels.exact import exact
 
 __all__ = ["last_output", "long_convolution"]
+
+TOGETHER = 1 << 20
+"""Numbers of filled up channels that are transformed at once."""
 
 
 def long_convolution(x: Float[Tensor, "b n c"], kernel: Float[Tensor, "c m"]) -> Float[Tensor, "b n c"]:
@@ -33,10 +37,16 @@ def long_convolution(x: Float[Tensor, "b n c"], kernel: Float[Tensor, "c m"]) ->
     wide = torch.promote_types(x.dtype, torch.float32)
     size = 1 << max(n + taps - 2, 1).bit_length()
     with exact(x):
-        found = torch.fft.rfft(x.to(wide), n=size, dim=1)
-        response = torch.fft.rfft(kernel[:, :taps].to(wide), n=size).t()
-        y = torch.fft.irfft(found * response, n=size, dim=1)[:, :n]
+        channels = max(TOGETHER // (size * max(len(x), 1)), 1)
+        pairs = zip(x.to(wide).mT.split(channels, 1), kernel[:, :taps].to(wide).split(channels), strict=True)
+        y = torch.cat([_convolved(part, filters, size).mT for part, filters in pairs], 2)
     return y.to(x.dtype)
+
+
+def _convolved(x: Float[Tensor, "b c n"], kernel: Float[Tensor, "c m"], size: int) -> Float[Tensor, "b c n"]:
+    """The channels' circular convolution of `size` tokens, the first n of it."""
+    found = torch.fft.rfft(x.contiguous(), n=size) * torch.fft.rfft(kernel, n=size)
+    return torch.fft.irfft(found, n=size)[..., : x.shape[-1]]
 
 
 def last_output(x: Float[Tensor, "b n c"], kernel: Float[Tensor, "#b c m"]) -> Float[Tensor, "b 1 c"]:

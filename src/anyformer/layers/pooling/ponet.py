@@ -39,7 +39,7 @@ class PoNet(TokenMixer):
 
     Five linear maps of the tokens give q, k, o, s' and l'. g = softmax(mean(q) k^T / sqrt(d)) k, in heads, one for the
     whole text; s is the largest s' of a token's section, l the largest l' around it, channel by channel. Tan et al.
-    2021, arXiv:2110.02442, section 3. Cost: 6 tokens c^2 + 2 tokens c multiply-adds, and tokens (window + 1) c
+    2021, arXiv:2110.02442, section 3. Cost: 5 tokens c^2 + 2 tokens c multiply-adds, and tokens (window + 1) c
     comparisons.
 
     Args:
@@ -75,7 +75,7 @@ class PoNet(TokenMixer):
             raise OptionError(f"ponet takes sections and section of 1 or more; given {sections} and {section}.")
         split_dim(dim, heads, None, self.name)
         self.heads, self.window, self.sections, self.section = heads, window, sections, section
-        self.project = init.linear(dim, 5 * dim, bias)
+        self.q, self.k, self.o, self.section_map, self.local_map = (init.linear(dim, dim, bias) for _ in range(5))
         self.out = init.linear(dim, dim, bias)
 
     def forward(
@@ -91,9 +91,10 @@ class PoNet(TokenMixer):
         Raises `SizeError` where these are not as many as tokens, `DataError` where they do not begin at 0.
         """
         sections = getattr(segments, "sections", None) if sections is None else sections
-        q, k, o, section, local = self.project(x).chunk(5, -1)
         valid = None if segments is None else segments.valid
-        g = self.whole(q, k, valid)
+        k, o, section, local = (part(x) for part in (self.k, self.o, self.section_map, self.local_map))
+        # the mean of all tokens' q is the q of their mean
+        g = self.whole(self.q(mean_token(x, valid)), k, valid)
         if valid is not None:
             section, local = (t.masked_fill(~valid[..., None], float("-inf")) for t in (section, local))
         s = self.blocks(section) if sections is None else section_maximum(section, sections)
@@ -103,15 +104,11 @@ class PoNet(TokenMixer):
         return self.out((g + s) * o + around)
 
     def whole(
-        self, q: Float[Tensor, "b n c"], k: Float[Tensor, "b n c"], valid: Tensor | None
+        self, q: Float[Tensor, "b 1 c"], k: Float[Tensor, "b n c"], valid: Tensor | None
     ) -> Float[Tensor, "b 1 c"]:
         """The one vector of the whole text: what its mean query finds among its keys, in heads."""
-        if valid is None:
-            mean, mask = q.mean(1, keepdim=True), None
-        else:
-            mean = (q * valid[..., None]).sum(1, keepdim=True) / valid.sum(1).clamp(min=1)[:, None, None]
-            mask = valid[:, None, None]
-        query, keys = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (mean.to(k.dtype), k))
+        mask = None if valid is None else valid[:, None, None]
+        query, keys = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q.to(k.dtype), k))
         return attend(query, keys, keys, mask=mask).transpose(1, 2).flatten(2)
 
     def blocks(self, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b n c"]:
@@ -120,6 +117,14 @@ class PoNet(TokenMixer):
         size = n // self.sections + 1 if self.section is None else self.section
         rows = nn.functional.pad(x, (0, 0, 0, -n % size), value=float("-inf")).unflatten(1, (-1, size))
         return rows.amax(2, keepdim=True).expand_as(rows).flatten(1, 2)[:, :n]
+
+
+def mean_token(x: Float[Tensor, "b n c"], valid: Tensor | None) -> Float[Tensor, "b 1 c"]:
+    """The mean of all tokens, or of the valid ones."""
+    if valid is None:
+        return x.mean(1, keepdim=True)
+    total = (x * valid[..., None]).sum(1, keepdim=True)
+    return (total / valid.sum(1).clamp(min=1)[:, None, None]).to(x.dtype)
 
 
 def section_maximum(x: Float[Tensor, "b n c"], sections: Int[Tensor, "b n"]) -> Float[Tensor, "b n c"]:

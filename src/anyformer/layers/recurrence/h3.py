@@ -16,6 +16,9 @@ from anyformer.kernels.diagonal_recurrence import diagonal_filter
 from anyformer.layers.recurrence.recurrent import wide
 from anyformer.layers.recurrence.state_space import StateSpace, unpair
 
+TOGETHER = 1 << 20
+"""Numbers that are filtered at once."""
+
 
 class H3(StateSpace):
     """W (q * SSM_diag(SSM_shift(k) v^T)): a shift finds what came just before, a diagonal state space what was kept.
@@ -83,19 +86,24 @@ class H3(StateSpace):
     def mix(
         self, x: Float[Tensor, "b n c"], state: State | None, resets: Bool[Tensor, "b n"] | None
     ) -> tuple[Float[Tensor, "b n c"], State | None]:
-        b, n, d = len(x), x.shape[1], self.head_dim
+        b, d = len(x), self.head_dim
         q, k, v = (part(x) for part in (self.q, self.k, self.v))
         keys = None if state is None else state["keys"]
         shifted, keys = causal_conv(k, self.shift_filter().flip(1), resets=resets, state=keys)
         k = shifted + self.shift_D * k
-        # (b d d, n, heads): the products of each head's key channels with its value channels
         q, k, v = (t.unflatten(-1, (-1, d)).permute(0, 3, 1, 2) for t in (q, k, v))
-        kv = k[:, :, None] * v[:, None]
-        before = None if state is None else unpair(state["scan"].flatten(0, 2))
-        many = None if resets is None else resets.repeat_interleave(d * d, 0)
-        y, last = diagonal_filter(kv.flatten(0, 2), *self.filter(), resets=many, state=before)
-        y = y.view(b, d, d, n, -1) + self.D * kv
-        y = (y * q[:, :, None]).sum(1).permute(0, 2, 1, 3).flatten(2)
-        if state is None or last is None:
-            return self.out(y), None
-        return self.out(y), {"keys": keys, "scan": torch.view_as_real(last).unflatten(0, (b, d, d))}
+        log_a, weight = self.filter()
+        before = None if state is None else unpair(state["scan"])
+        # (b some d, n, heads): products of some key channels of each head with its value channels
+        some = max(min(TOGETHER // max(v.numel(), 1), d), 1)
+        y, ends = torch.zeros_like(v), []
+        for i in range(0, d, some):
+            now = slice(i, i + some)
+            kv = k[:, now, None] * v[:, None]
+            start = None if before is None else before[:, now].flatten(0, 2)
+            many = None if resets is None else resets.repeat_interleave(kv.shape[1] * d, 0)
+            found, end = diagonal_filter(kv.flatten(0, 2), log_a, weight, resets=many, state=start)
+            y = y + (q[:, now, None] * (found.view_as(kv) + self.D * kv)).sum(1)
+            ends.append(None if end is None else torch.view_as_real(end).unflatten(0, (b, -1, d)))
+        y = self.out(y.permute(0, 2, 3, 1).flatten(2))
+        return y, None if state is None else {"keys": keys, "scan": torch.cat(ends, 1)}

@@ -12,6 +12,12 @@ from anyformer.core.part import TokenMixer
 from anyformer.core.segments import Segments
 from anyformer.core.state import State, check_batch
 
+BLOCK = 1 << 18
+"""Numbers in a block of tokens, which a long sequence is cut into."""
+
+SHORTEST = 1024
+"""Tokens of a block at least."""
+
 
 class Recurrent(TokenMixer):
     """A causal mixer that is `mix`: one function from tokens and the state before them to both after them.
@@ -30,12 +36,20 @@ class Recurrent(TokenMixer):
         return self.run(x, segments, self.init_state(len(x), like=x))
 
     def run(self, x: Float[Tensor, "b *grid c"], segments: Segments | None, state: State) -> Float[Tensor, "b *grid c"]:
-        """`forward` from a state of the part's own."""
+        """`forward` from a state of the part's own; long sequences block by block, so that blocks stay in the cache."""
         resets = None
         if segments is not None:
             x, resets = segments.zero(x), segments.starts()
-        y, _ = self.mix(x.flatten(1, -2), state, resets)
-        return y.reshape(x.shape)
+        tokens = x.flatten(1, -2)
+        block = max(BLOCK // max(len(x) * x.shape[-1], 1), SHORTEST)
+        if state is None or tokens.shape[1] <= block:
+            return self.mix(tokens, state, resets)[0].reshape(x.shape)
+        done = []
+        for start in range(0, tokens.shape[1], block):
+            now = slice(start, start + block)
+            y, state = self.mix(tokens[:, now], state, None if resets is None else resets[:, now])
+            done.append(y)
+        return torch.cat(done, 1).reshape(x.shape)
 
     def extend(self, x: Float[Tensor, "b n c"], state: State) -> tuple[Float[Tensor, "b n c"], State]:
         """Continue with the tokens `x` after `state`. Raises `SizeError` for another number of rows."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Bool, Float
@@ -87,17 +87,25 @@ class RWKV7(Recurrent):
         self,
         x: Float[Tensor, "b *grid c"],
         segments: Segments | None = None,
-        values: dict[str, Tensor] | None = None,
+        values: dict[str, list[Tensor]] | None = None,
     ) -> Float[Tensor, "b *grid c"]:
-        """As every mixer's; `values` holds "first" `(b, tokens, c)`, which layer 0 writes and later ones read."""
-        state = {**self.init_state(len(x), like=x), "values": {} if values is None else values}
-        return self.run(x, segments, state)
+        """As every mixer's; `values` holds "first": pieces `(b, tokens, c)` that layer 0 writes and others read."""
+        return self.run(x, segments, {**self.init_state(len(x), like=x), "first": self.pieces(values)})
 
     def extend(
-        self, x: Float[Tensor, "b n c"], state: State, values: dict[str, Tensor] | None = None
+        self, x: Float[Tensor, "b n c"], state: State, values: dict[str, list[Tensor]] | None = None
     ) -> tuple[Float[Tensor, "b n c"], State]:
         """As every mixer's; `values` as `forward`'s."""
-        return super().extend(x, {**state, "values": {} if values is None else values})
+        y, state = super().extend(x, {**state, "first": self.pieces(values)})
+        return y, {name: state[name] for name in ("shift", "memory")}
+
+    def pieces(self, values: dict[str, list[Tensor]] | None) -> list[Tensor] | Iterator[Tensor]:
+        """Where layer 0 puts its values, block by block; where later layers take them from."""
+        values = {} if values is None else values
+        if self.layer == 0:
+            values["first"] = []
+            return values["first"]
+        return iter(values.get("first", ()))
 
     def init_state(self, batch: int, *, like: Tensor) -> State:
         """Zeros: `shift` `(b, c)` as `like`, `memory` `(b, heads, head_dim, head_dim)` in at least float32."""
@@ -112,7 +120,7 @@ class RWKV7(Recurrent):
         r, w, k, v, s, g = (x + apart * share for share in self.share)
         log_decay = STRONGEST * self.decay(w).to(wide(x)).sigmoid()
         r, k, rate = self.receptance(r), self.key(k), self.rate(s).sigmoid()
-        v = self.with_first(self.value(v), v, state["values"])
+        v = self.with_first(self.value(v), v, state["first"])
         removal = F.normalize(self.split(k * self.removal), dim=-1)
         k = k * (1 + (rate - 1) * self.key_rate)
         r, k, v, rate, log_decay = (self.split(t) for t in (r, k, v, rate, log_decay))
@@ -122,21 +130,23 @@ class RWKV7(Recurrent):
         own = (r * k * self.bonus[:, None]).sum(-1, keepdim=True) * v
         y = self.norm(merged(y)) + merged(own)
         y = self.out(y * self.gate(g))
-        return y, {"shift": x[:, -1].clone() if x.shape[1] else state["shift"], "memory": memory}
+        shift = x[:, -1].clone() if x.shape[1] else state["shift"]
+        return y, {**state, "shift": shift, "memory": memory}
 
-    def with_first(self, v: Tensor, x: Tensor, values: dict[str, Any]) -> Float[Tensor, "b n c"]:
+    def with_first(self, v: Tensor, x: Tensor, first: list[Tensor] | Iterator[Tensor]) -> Float[Tensor, "b n c"]:
         """Values mixed with the first layer's, or, in that layer, kept for the others."""
-        if self.layer == 0:
-            values["first"] = v
-        if self.first is None:
+        if isinstance(first, list):
+            first.append(v)
+        if self.first is None or isinstance(first, list):
             return v
-        if "first" not in values:
+        values = next(first, None)
+        if values is None:
             raise FitError(
                 "rwkv7 with value_rank mixes its values with the first layer's, and nobody hands them on here: build "
                 "it in first_value_prenorm blocks of a first_value_decoder whose first mixer is an rwkv7, or take "
                 "value_rank=None."
             )
-        return torch.lerp(v, values["first"], self.first(x).sigmoid())
+        return torch.lerp(v, values, self.first(x).sigmoid())
 
     def split(self, t: Float[Tensor, "b n c"]) -> Float[Tensor, "b h n d"]:
         """Channels as heads."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from anyformer.weights.mapping import table
 
-_MAPS = ("W_q", "W_k", "W_v", "W_segment", "W_local")
-"""Their maps in our order; what they call values is what the pooled vectors are multiplied with."""
+_MAPS = {"W_q": "q", "W_k": "k", "W_v": "o", "W_segment": "section_map", "W_local": "local_map"}
+"""What they call values is what the pooled vectors are multiplied with."""
 OFFICIAL = table(
     ("embeddings.word_embeddings.weight", "embedding.embed.weight"),
     ("embeddings.position_embeddings.weight", "embedding.position.table"),
     ("transformer_{i}.norm{n}.{p}", "blocks.{i}.norm{n}.{p}"),
-    (tuple(f"transformer_{{i}}.mha.{name}.{{p}}" for name in _MAPS), "blocks.{i}.mixer.project.{p}"),
+    *((f"transformer_{{i}}.mha.{theirs}.{{p}}", f"blocks.{{i}}.mixer.{ours}.{{p}}") for theirs, ours in _MAPS.items()),
     ("transformer_{i}.mha.ff.{p}", "blocks.{i}.mixer.out.{p}"),
     ("transformer_{i}.mlpblock.0.{p}", "blocks.{i}.ffn.up.{p}"),
     ("transformer_{i}.mlpblock.3.{p}", "blocks.{i}.ffn.down.{p}"),

@@ -2,15 +2,19 @@
 
     python -m benchmarks.growth
     python -m benchmarks.growth --only mamba --longest 16384 --json runs/growth.json
+    python -m benchmarks.growth --keep-memory
 
 A row is the exponent of the median time of a forward pass over 1,024 tokens up to the longest, fitted on log scales:
 1 is linear. Mixers are built with their defaults, what has none from the options of their tests, at one width, for a
-sequence (rank 1) of random tokens.
+sequence (rank 1) of random tokens. Filters as long as the sequence go by FFT, n log2(n): 1.10 by the operations alone.
+Arrays of tens of MiB are fresh memory each time, and the faults of its pages, one for 4 KiB, may be most of the time of
+a mixer that computes little: --keep-memory measures without them.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import inspect
 import json
 import statistics
@@ -41,8 +45,20 @@ def linear_mixers(only: str = "") -> list[str]:
 def spec(name: str) -> Spec:
     """The mixer with its defaults; options without one, and what tells that it is causal, as its tests have them."""
     cls = part_class(name)
-    defaults = {p.name for p in inspect.signature(cls).parameters.values() if p.default is not p.empty}
+    constructors = [inspect.signature(c.__init__).parameters for c in cls.__mro__ if "__init__" in vars(c)]
+    defaults = {p.name for taken in constructors for p in taken.values() if p.default is not p.empty}
     return Spec(name, **{k: v for k, v in cls.tiny.items() if k != "grid" and (k not in defaults or k == "causal")})
+
+
+def keep_memory() -> None:
+    """Let the C library (glibc) keep what is freed: it returns large arrays, and each page of a new one costs a fault.
+
+    Raises `RuntimeError` where the library is another one.
+    """
+    change = getattr(ctypes.CDLL(None), "mallopt", None)
+    map_at_most, trim_above = -4, -1
+    if change is None or not (change(map_at_most, 0) and change(trim_above, 2**31 - 1)):
+        raise RuntimeError("--keep-memory sets options of glibc, and this process has another C library.")
 
 
 def milliseconds(mixer: nn.Module, length: int, dim: int, seconds: float) -> float:
@@ -68,7 +84,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=0.5, help="for each length")
     parser.add_argument("--json", type=Path, default=None, help="file for the rows")
+    parser.add_argument("--keep-memory", action="store_true", help="without what it costs to get fresh memory")
     given = parser.parse_args(arguments)
+    if given.keep_memory:
+        keep_memory()
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
     lengths = [SHORTEST]

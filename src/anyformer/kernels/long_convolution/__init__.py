@@ -39,8 +39,8 @@ def long_convolution(x: Float[Tensor, "b n c"], kernel: Float[Tensor, "c m"]) ->
     with exact(x):
         channels = max(TOGETHER // (size * max(len(x), 1)), 1)
         pairs = zip(x.to(wide).mT.split(channels, 1), kernel[:, :taps].to(wide).split(channels), strict=True)
-        y = torch.cat([_convolved(part, filters, size).mT for part, filters in pairs], 2)
-    return y.to(x.dtype)
+        y = torch.cat([_convolved(part, filters, size) for part, filters in pairs], 1)
+    return y.to(x.dtype).mT
 
 
 def _convolved(x: Float[Tensor, "b c n"], kernel: Float[Tensor, "c m"], size: int) -> Float[Tensor, "b c n"]:

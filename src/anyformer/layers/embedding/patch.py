@@ -15,10 +15,12 @@ from anyformer.core.errors import OptionError, SizeError, by
 from anyformer.core.init import trunc_normal
 from anyformer.core.part import Part
 from anyformer.core.spec import Spec
+from anyformer.kernels.conv1d import conv1d
 
 Rest = Literal["pad", "drop", "refuse"]
 
-CONVOLUTIONS = {1: nn.functional.conv1d, 2: nn.functional.conv2d, 3: nn.functional.conv3d}
+
+CONVOLUTIONS = {1: conv1d, 2: nn.functional.conv2d, 3: nn.functional.conv3d}
 
 
 def each_axis(value: int | Sequence[int], rank: int, what: str) -> tuple[int, ...]:

@@ -91,19 +91,20 @@ class H3(StateSpace):
         keys = None if state is None else state["keys"]
         shifted, keys = causal_conv(k, self.shift_filter().flip(1), resets=resets, state=keys)
         k = shifted + self.shift_D * k
-        q, k, v = (t.unflatten(-1, (-1, d)).permute(0, 3, 1, 2) for t in (q, k, v))
+        # (b, d, heads, n): as filters go along the tokens, these come last in memory
+        q, k, v = (t.mT.unflatten(1, (-1, d)).transpose(1, 2).contiguous() for t in (q, k, v))
         log_a, weight = self.filter()
         before = None if state is None else unpair(state["scan"])
-        # (b some d, n, heads): products of some key channels of each head with its value channels
         some = max(min(TOGETHER // max(v.numel(), 1), d), 1)
         y, ends = torch.zeros_like(v), []
         for i in range(0, d, some):
             now = slice(i, i + some)
+            # (b, some, d, heads, n): products of some key channels of each head with its value channels
             kv = k[:, now, None] * v[:, None]
             start = None if before is None else before[:, now].flatten(0, 2)
             many = None if resets is None else resets.repeat_interleave(kv.shape[1] * d, 0)
-            found, end = diagonal_filter(kv.flatten(0, 2), log_a, weight, resets=many, state=start)
-            y = y + (q[:, now, None] * (found.view_as(kv) + self.D * kv)).sum(1)
+            found, end = diagonal_filter(kv.flatten(0, 2).mT, log_a, weight, resets=many, state=start)
+            y = y + (q[:, now, None] * (found.mT.reshape(kv.shape) + self.D[:, None] * kv)).sum(1)
             ends.append(None if end is None else torch.view_as_real(end).unflatten(0, (b, -1, d)))
-        y = self.out(y.permute(0, 2, 3, 1).flatten(2))
+        y = self.out(y.flatten(1, 2).mT)  # the heads of a channel beside each other, as the authors leave them
         return y, None if state is None else {"keys": keys, "scan": torch.cat(ends, 1)}

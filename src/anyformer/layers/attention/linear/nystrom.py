@@ -15,6 +15,7 @@ from anyformer.core.init import trunc_normal
 from anyformer.core.part import TokenMixer
 from anyformer.core.segments import Segments
 from anyformer.kernels.attention import attend, attention_weights
+from anyformer.kernels.conv1d import conv1d
 from anyformer.kernels.exact import exact
 from anyformer.layers.attention.projection import QKV, merge_heads
 from anyformer.layers.attention.scoring.softmax import Scoring
@@ -123,10 +124,10 @@ class NystromAttention(TokenMixer):
         """The values convolved along the tokens, with the same kernel for all channels of a head."""
         assert self.conv is not None
         v = v if valid is None else v * valid[:, None, :, None]
-        b, heads, n, d = v.shape
-        rows = v.permute(0, 3, 1, 2).reshape(b * d, heads, n)
-        rows = F.conv1d(rows, self.conv.to(v.dtype), padding=self.conv.shape[-1] // 2, groups=heads)
-        return rows.view(b, d, heads, n).permute(0, 2, 3, 1)
+        channels = v.transpose(1, 2).flatten(2).mT
+        each = self.conv.to(v.dtype).repeat_interleave(v.shape[-1], 0)
+        y = conv1d(channels, each, padding=self.conv.shape[-1] // 2, groups=len(each))
+        return y.mT.unflatten(2, (v.shape[1], -1)).transpose(1, 2)
 
 
 def runs(x: Float[Tensor, "b h n d"], count: int) -> Float[Tensor, "b h m d"]:

@@ -214,6 +214,52 @@ def test_decayed_sums_are_those_of_a_loop():
     torch.testing.assert_close(found, torch.stack(expected, 1), rtol=1e-4, atol=1e-5)
 
 
+def packed_rows() -> Tensor:
+    """Document ids `(4, 22)`: borders in chunks and between them, padding before, between and behind, and only it."""
+    ids = torch.zeros(4, 22, dtype=torch.long)
+    ids[0] = torch.repeat_interleave(torch.tensor([3, 1, 4, 2, 6, 5]), torch.tensor([4, 1, 8, 3, 4, 2]))
+    ids[1, 3:8], ids[1, 8:17], ids[1, 19:20] = 1, 2, 3
+    ids[2] = 1
+    return ids
+
+
+@pytest.mark.parametrize("options", [{}, {"chunk": 1}, {"chunk": 64}])
+@pytest.mark.parametrize("name", MEMORIES)
+def test_documents_in_a_row_are_read_as_if_alone(name: str, options: dict[str, int]):
+    if name in ("omeganet", "atlas"):
+        options = {**options, "window": 6}  # wider than a chunk
+    mixer, ids = memory(name, **options), packed_rows()
+    x = torch.randn(4, 22, 8, dtype=torch.float64).requires_grad_()
+    weights = torch.randn(4, 22, 8, dtype=torch.float64)
+    packed = mixer(x, Segments(ids))
+    assert packed[ids == 0].eq(0).all()
+    alone = torch.zeros_like(packed)
+    for row in range(4):
+        for document in set(ids[row].tolist()) - {0}:
+            at = ids[row] == document
+            alone[row, at] = mixer(x[row, at][None])[0]
+    torch.testing.assert_close(packed, alone, rtol=1e-8, atol=1e-8)
+    inputs = [x, *mixer.parameters()]
+    found, expected = (torch.autograd.grad((y * weights).sum(), inputs, allow_unused=True) for y in (packed, alone))
+    for given, ours, theirs in zip(inputs, found, expected, strict=True):
+        ours, theirs = (torch.zeros_like(given) if grad is None else grad for grad in (ours, theirs))
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
+
+
+def test_decayed_sums_start_again():
+    r = torch.Generator().manual_seed(0)
+    x, start = (torch.randn(2, *shape, generator=r, dtype=torch.float64) for shape in ((70, 3), (3,)))
+    log_decay = F.logsigmoid(torch.randn(2, 70, generator=r, dtype=torch.float64))
+    resets = torch.zeros(2, 70, dtype=torch.bool)
+    resets[0, [0, 5, 33, 34, 64]] = resets[1, 31] = True
+    sums, now = [], start
+    for t in range(70):
+        now = torch.where(resets[:, t, None], start, now)
+        now = log_decay[:, t, None].exp() * now + x[:, t]
+        sums.append(now)
+    torch.testing.assert_close(decayed_sums(x, log_decay, start, resets), torch.stack(sums, 1))
+
+
 @pytest.mark.parametrize("name", ["omeganet_micro", "atlas_micro"])
 def test_models_go_on_from_their_state(name: str):
     torch.manual_seed(0)

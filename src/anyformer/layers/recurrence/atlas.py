@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -95,12 +95,15 @@ class OmegaNet(MemoryMixer):
             state["conv"] = self.conv.init_state(batch, like=like)
         return {**state, "place": torch.zeros(batch, dtype=torch.long, device=like.device)}
 
-    def read(self, x: Float[Tensor, "b n c"], state: State, place: int) -> tuple[Float[Tensor, "b n c"], State]:
+    def read(
+        self, x: Float[Tensor, "b n c"], state: State, place: int, resets: Bool[Tensor, "b m"] | None = None
+    ) -> tuple[Float[Tensor, "b n c"], State]:
         b, heads = len(x), self.qkv.heads
         after = {"place": (state["place"] + x.shape[1]) % self.chunk}
         q, k, v = self.qkv(x)
         if self.conv is not None:
-            joined, after["conv"] = self.conv(torch.cat([merge_heads(t) for t in (q, k, v)], -1), state["conv"], None)
+            starts = None if resets is None else F.pad(resets[..., None], (0, self.chunk - 1)).flatten(1)
+            joined, after["conv"] = self.conv(torch.cat([merge_heads(t) for t in (q, k, v)], -1), state["conv"], starts)
             q, k, v = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in joined.chunk(3, -1))
         q, k = (normalize(self.features(normalize(t.to(wide(t))))).flatten(0, 1) for t in (q, k))
         scores = self.gates(x).to(wide(x)).unflatten(-1, (-1, heads)).permute(2, 0, 3, 1).flatten(1, 2)
@@ -109,6 +112,7 @@ class OmegaNet(MemoryMixer):
             q, k, v.to(wide(v)).flatten(0, 1), **self.pace(dict(zip(self.gated, scores, strict=True))),
             state=map_state(memory, lambda t: t.flatten(0, 1)),
             window=self.window, chunk=self.chunk, place=place, steps=self.steps,
+            resets=None if resets is None else resets.repeat_interleave(heads, 0),
         )  # fmt: skip
         y = self.out(merge_heads(y.unflatten(0, (b, heads)).to(x.dtype)))
         return y, {**map_state(memory, lambda t: t.unflatten(0, (b, heads))), **after}

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -75,11 +75,11 @@ class NeuralMemory(MemoryMixer):
         }
 
     def read(
-        self, x: Float[Tensor, "b n c"], state: State, place: int
+        self, x: Float[Tensor, "b n c"], state: State, place: int, resets: Bool[Tensor, "b m"] | None = None
     ) -> tuple[Float[Tensor, "b n c"], dict[str, Any]]:
         tokens = torch.cat([state["tokens"], x], 1)
         whole = tokens.shape[1] // self.chunk * self.chunk
-        memories, momentum = self.store(tokens[:, :whole], state)
+        memories, momentum = self.store(tokens[:, :whole], state, resets)
         queries = self.q(self.retrieve_norm(F.pad(tokens, (0, 0, 1, whole + self.chunk - 1 - tokens.shape[1]))))
         with exact(x):
             y = self.recalled(memories, queries.to(wide(x)).unflatten(1, (-1, self.chunk))).flatten(1, 2)
@@ -92,8 +92,13 @@ class NeuralMemory(MemoryMixer):
         }
         return y, after
 
-    def store(self, tokens: Float[Tensor, "b m c"], state: State) -> tuple[list[Tensor], list[Tensor]]:
-        """The memory before the first chunk and after each, `(b, 1 + chunks, ...)`, and the last momentum."""
+    def store(
+        self, tokens: Float[Tensor, "b m c"], state: State, resets: Bool[Tensor, "b n"] | None = None
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """The memory before the first chunk and after each, `(b, 1 + chunks, ...)`, and the last momentum.
+
+        `resets` are true at chunks before which the memory is the state's again.
+        """
         if not tokens.shape[1]:
             return [t[:, None] for t in state["memory"]], state["momentum"]
         x = self.store_norm(tokens).unflatten(1, (-1, self.chunk))
@@ -105,9 +110,12 @@ class NeuralMemory(MemoryMixer):
             found = self.surprises(k, v, rate)
             memories, momentum = [], []
             for moved, memory, last in zip(found, state["memory"], state["momentum"], strict=True):
-                sums = decayed_sums(-moved, F.logsigmoid(carry), last)
+                sums = decayed_sums(-moved, F.logsigmoid(carry), last, resets)
                 momentum.append(sums[:, -1])
-                after = decayed_sums(sums, F.logsigmoid(-decay), memory)
+                after = decayed_sums(sums, F.logsigmoid(-decay), memory, resets)
+                if resets is not None:
+                    again = F.pad(resets[:, 1:], (0, 1)).view(*resets.shape, *(1,) * (memory.ndim - 1))
+                    after = torch.where(again, memory[:, None], after)
                 memories.append(torch.cat([memory[:, None], after], 1))
         return memories, momentum
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from anyformer.core.errors import OptionError
 from anyformer.kernels.exact import exact
@@ -46,6 +47,7 @@ def omega_rule(
     place: int = 0,
     steps: int = 0,
     surprise: Surprise = surprise,
+    resets: Bool[Tensor, "g m"] | None = None,
 ) -> tuple[Float[Tensor, "g n o"], Memory]:
     """What is recalled for each query `(g, n, o)` from the memory after its token, and the new state.
 
@@ -68,6 +70,7 @@ def omega_rule(
         place: tokens of its chunk that the state has seen.
         steps: of Newton-Schulz; 0 for the gradient as it is.
         surprise: each layer's gradient for each token, as outer products.
+        resets: chunks, from a `place` of 0, that start from `state` again and learn of no token before.
 
     Raises:
         OptionError: a window or a chunk below 1.
@@ -77,6 +80,7 @@ def omega_rule(
     n, outputs, done = q.shape[1], [], 0
     memory, frozen, momentum = (list(state[name]) for name in ("memory", "frozen", "momentum"))
     held = window - 1
+    runs = None if resets is None else F.pad(resets.long().cumsum(1).repeat_interleave(chunk, 1), (held, 0))
     with exact(v):
         k, v, gamma = (torch.cat([state[name], t], 1) for name, t in (("k", k), ("v", v), ("gamma", gamma)))
         while done < n:
@@ -84,6 +88,13 @@ def omega_rule(
             now, seen = slice(done, stop), slice(done, stop + held)
             band = torch.ones(stop - done, stop - done + held, device=q.device, dtype=v.dtype).tril(held).triu()
             weigh = band * gamma[:, None, seen]
+            if resets is not None and runs is not None:
+                weigh = weigh * (runs[:, done + held : stop + held, None] == runs[:, None, seen])
+                reset = resets[:, done // chunk, None, None]
+                memory, frozen, momentum = (
+                    [torch.where(reset, first, last) for first, last in zip(state[name], lasts, strict=True)]
+                    for name, lasts in (("memory", memory), ("frozen", frozen), ("momentum", momentum))
+                )
             layers = surprise(frozen, k[:, seen], v[:, seen])
             after = []
             for i, (inputs, errors) in enumerate(layers):

@@ -41,15 +41,13 @@ class Recurrent(TokenMixer):
         if segments is not None:
             x, resets = segments.zero(x), segments.starts()
         tokens = x.flatten(1, -2)
-        block = max(BLOCK // max(len(x) * x.shape[-1], 1), SHORTEST)
-        if state is None or tokens.shape[1] <= block:
-            return self.mix(tokens, state, resets)[0].reshape(x.shape)
+        if state is None:
+            return self.mix(tokens, None, resets)[0].reshape(x.shape)
         done = []
-        for start in range(0, tokens.shape[1], block):
-            now = slice(start, start + block)
+        for now in blocks(tokens):
             y, state = self.mix(tokens[:, now], state, None if resets is None else resets[:, now])
             done.append(y)
-        return torch.cat(done, 1).reshape(x.shape)
+        return (done[0] if len(done) == 1 else torch.cat(done, 1)).reshape(x.shape)
 
     def extend(self, x: Float[Tensor, "b n c"], state: State) -> tuple[Float[Tensor, "b n c"], State]:
         """Continue with the tokens `x` after `state`. Raises `SizeError` for another number of rows."""
@@ -61,6 +59,12 @@ class Recurrent(TokenMixer):
     ) -> tuple[Float[Tensor, "b n c"], State]:
         """Outputs of the tokens `x` after `state`, and the new state; `resets` are true where documents start."""
         raise NotImplementedError
+
+
+def blocks(tokens: Float[Tensor, "b n c"]) -> list[slice]:
+    """The tokens of each block of a long sequence; one block where it is short."""
+    block = max(BLOCK // max(len(tokens) * tokens.shape[-1], 1), SHORTEST)
+    return [slice(start, start + block) for start in range(0, max(tokens.shape[1], 1), block)]
 
 
 def wide(like: Tensor) -> torch.dtype:

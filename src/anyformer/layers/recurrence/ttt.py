@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from anyformer.core import init
@@ -56,13 +56,13 @@ class TTTLinear(MemoryMixer):
         return {**state, "place": torch.zeros(batch, dtype=torch.long, device=like.device)}
 
     def read(
-        self, x: Float[Tensor, "b n c"], state: State, place: int
+        self, x: Float[Tensor, "b n c"], state: State, place: int, resets: Bool[Tensor, "b m"] | None = None
     ) -> tuple[Float[Tensor, "b n c"], dict[str, Tensor]]:
         q, k, v = self.qkv(x)
         eta = (self.rate * self.step_size(x).sigmoid()).transpose(1, 2)[..., None]
         y, new = ttt_linear(
             self.qkv.head_dim**-0.5 * q, k, v, eta, self.norm_weight, self.norm_bias, state, place,
-            chunk=self.chunk, eps=self.eps,
+            chunk=self.chunk, eps=self.eps, resets=resets,
         )  # fmt: skip
         return self.out(merge_heads(y)), {**new, "place": (state["place"] + x.shape[1]) % self.chunk}
 
@@ -79,6 +79,7 @@ def ttt_linear(
     *,
     chunk: int,
     eps: float,
+    resets: Bool[Tensor, "b m"] | None = None,
 ) -> tuple[Float[Tensor, "b h n d"], dict[str, Tensor]]:
     """Outputs in v's type, and the new state: `weight`, `offset`, `learned` and `shift`, as `TTTLinear`'s.
 
@@ -90,6 +91,7 @@ def ttt_linear(
         place: how many tokens of a mini-batch it has seen.
         chunk: tokens of a mini-batch.
         eps: of the norm.
+        resets: mini-batches, from a `place` of 0, that start from `state` again.
     """
     kind, n = v.dtype, q.shape[2]
     with exact(v):
@@ -99,6 +101,10 @@ def ttt_linear(
         outputs, done = [], 0
         while done < n:
             stop = min(n, done + chunk - place)
+            if resets is not None:
+                reset = resets[:, done // chunk, None, None, None]
+                model = torch.where(reset, state["weight"], model)
+                offset = torch.where(reset, state["offset"], offset)
             qs, ks, vs, rate = (t[:, :, done:stop] for t in (q, k, v, eta))
             hat, deviation = normed(ks @ model + offset, eps)
             grad = before_norm((w * hat + b - (vs - ks)) * w, hat, deviation)

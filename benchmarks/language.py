@@ -26,47 +26,40 @@ def ids(length: int, batch: int = 1) -> torch.Tensor:
     return torch.randint(5, IDS, (batch, length))
 
 
-def theirs_gpt2(head: bool) -> Any:
+THEIRS: dict[str, dict[str, Any]] = {
+    "GPT2": {},
+    "Llama": {
+        "hidden_size": 768,
+        "intermediate_size": 2048,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "num_key_value_heads": 4,
+        "rms_norm_eps": 1e-5,
+    },
+    "Mamba": {"num_hidden_layers": 24},
+    "Mamba2": {
+        "num_heads": 24,
+        "head_dim": 64,
+        "vocab_size": 50288,
+        "hidden_size": 768,
+        "state_size": 128,
+        "num_hidden_layers": 24,
+        "n_groups": 1,
+    },
+}
+"""Options of transformers' configurations, by family."""
+
+
+def peer_model(family: str, kind: str = "Model", **options: Any) -> Any:
+    """The model of transformers whose class is FAMILY + `kind`, configured as `THEIRS` has it but for `options`."""
     transformers = peer("transformers")
-    return (transformers.GPT2LMHeadModel if head else transformers.GPT2Model)(transformers.GPT2Config()).eval()
+    config = getattr(transformers, f"{family}Config")(**THEIRS[family] | options)
+    return getattr(transformers, family + kind)(config).eval()
 
 
-def theirs_llama(head: bool) -> Any:
-    transformers = peer("transformers")
-    config = transformers.LlamaConfig(
-        hidden_size=768,
-        intermediate_size=2048,
-        num_hidden_layers=12,
-        num_attention_heads=12,
-        num_key_value_heads=4,
-        rms_norm_eps=1e-5,
-    )
-    return (transformers.LlamaForCausalLM if head else transformers.LlamaModel)(config).eval()
-
-
-def theirs_bert(head: bool) -> Any:
+def theirs_bert() -> Any:
     transformers = peer("transformers")
     return transformers.BertModel(transformers.BertConfig(), add_pooling_layer=False).eval()
-
-
-def theirs_mamba(head: bool, depth: int = 24) -> Any:
-    transformers = peer("transformers")
-    config = transformers.MambaConfig(num_hidden_layers=depth)
-    return (transformers.MambaForCausalLM if head else transformers.MambaModel)(config).eval()
-
-
-def theirs_mamba2(head: bool, depth: int = 24) -> Any:
-    transformers = peer("transformers")
-    config = transformers.Mamba2Config(
-        num_heads=24,
-        head_dim=64,
-        vocab_size=50288,
-        hidden_size=768,
-        state_size=128,
-        num_hidden_layers=depth,
-        n_groups=1,
-    )
-    return (transformers.Mamba2ForCausalLM if head else transformers.Mamba2Model)(config).eval()
 
 
 def text_case(name: str, ours: str | Spec, theirs: Any, length: int, trains: bool = True) -> Case:
@@ -183,34 +176,36 @@ def t5_generation_case(new_tokens: int) -> Case:
 def cases() -> dict[str, Callable[[], Case]]:
     """Every case by name, made when its turn comes."""
     made: dict[str, Callable[[], Case]] = {
-        "gpt2": lambda: text_case("gpt2, 512 tokens", "gpt2", theirs_gpt2(False), 512),
-        "llama": lambda: text_case("llama of 110M, 512 tokens", LLAMA.set(num_classes=0), theirs_llama(False), 512),
+        "gpt2": lambda: text_case("gpt2, 512 tokens", "gpt2", peer_model("GPT2"), 512),
+        "llama": lambda: text_case("llama of 110M, 512 tokens", LLAMA.set(num_classes=0), peer_model("Llama"), 512),
         "bert_base_uncased": lambda: text_case(
-            "bert_base_uncased, 128 tokens", "bert_base_uncased", theirs_bert(False), 128
+            "bert_base_uncased, 128 tokens", "bert_base_uncased", theirs_bert(), 128
         ),
         "t5_small": lambda: t5_case(256),
         "longformer_base_4096": lambda: long_text_case("longformer_base_4096", 4096),
         "bigbird_roberta_base": lambda: long_text_case("bigbird_roberta_base", 4096),
         # Backward, theirs keeps the states of all tokens, tens of gigabytes in all layers: so in six of them.
         "mamba_130m": lambda: text_case(
-            "mamba_130m, 2048 tokens", "mamba_130m", theirs_mamba(False), 2048, trains=False
+            "mamba_130m, 2048 tokens", "mamba_130m", peer_model("Mamba"), 2048, trains=False
         ),
         "mamba_6_layers": lambda: text_case(
-            "mamba_130m, six layers, 2048 tokens", mamba(768, 6), theirs_mamba(False, 6), 2048
+            "mamba_130m, six layers, 2048 tokens", mamba(768, 6), peer_model("Mamba", num_hidden_layers=6), 2048
         ),
         "mamba2_130m": lambda: text_case(
-            "mamba2_130m, 2048 tokens", "mamba2_130m", theirs_mamba2(False), 2048, trains=False
+            "mamba2_130m, 2048 tokens", "mamba2_130m", peer_model("Mamba2"), 2048, trains=False
         ),
         "mamba2_6_layers": lambda: text_case(
-            "mamba2_130m, six layers, 2048 tokens", mamba2(768, 6), theirs_mamba2(False, 6), 2048
+            "mamba2_130m, six layers, 2048 tokens", mamba2(768, 6), peer_model("Mamba2", num_hidden_layers=6), 2048
         ),
         "x_decoder": lambda: x_decoder_case(512),
         "x_encoder": lambda: x_encoder_case(512),
-        "generate_gpt2": lambda: generation_case("gpt2", "gpt2", theirs_gpt2(True), 128),
-        "generate_llama": lambda: generation_case("llama of 110M", LLAMA, theirs_llama(True), 128),
+        "generate_gpt2": lambda: generation_case("gpt2", "gpt2", peer_model("GPT2", "LMHeadModel"), 128),
+        "generate_llama": lambda: generation_case("llama of 110M", LLAMA, peer_model("Llama", "ForCausalLM"), 128),
         "generate_t5": lambda: t5_generation_case(128),
-        "generate_mamba": lambda: generation_case("mamba_130m", "mamba_130m", theirs_mamba(True), 128),
-        "generate_mamba2": lambda: generation_case("mamba2_130m", "mamba2_130m", theirs_mamba2(True), 128),
+        "generate_mamba": lambda: generation_case("mamba_130m", "mamba_130m", peer_model("Mamba", "ForCausalLM"), 128),
+        "generate_mamba2": lambda: generation_case(
+            "mamba2_130m", "mamba2_130m", peer_model("Mamba2", "ForCausalLM"), 128
+        ),
         "generate_x_decoder": lambda: x_generation_case(128),
     }
     return made

@@ -12,6 +12,7 @@ from anyformer.core.build import build
 from anyformer.core.errors import DataError, OptionError, SizeError
 from anyformer.core.spec import Spec
 from anyformer.lab.theory.looped_solvers import descent_loop, descent_prompt, newton_loop, newton_prompt
+from anyformer.models.factory import model_spec
 from anyformer.models.language.algoformer import in_context
 from parts import stirred, tokens
 from variants import parameters
@@ -44,6 +45,22 @@ def test_one_loop_is_the_plain_stack_and_more_are_given_the_input_anew():
         torch.testing.assert_close(thrice.tokens(prompt)[1], y)
 
 
+def test_a_vanilla_loop_is_given_the_norm_of_its_last_output():
+    """As in the authors' code, where what loops is a GPT-2 with its last norm, which the read-out follows."""
+    spec = model_spec("algoformer_micro").set(before=0, loop=2, after=0, norm=None, loop_norm=Spec("layernorm"))
+    net = stirred(create_model(spec), 0.1).eval()
+    prompt = net.example_inputs(batch=2)[0]
+    with torch.no_grad():
+        x = net.position(net.read_in(prompt))
+        y = torch.zeros_like(x)
+        for _ in range(3):
+            y = y + x
+            for block in net.loop.block.blocks:
+                y = block(y)
+            y = torch.nn.functional.layer_norm(y, y.shape[-1:], net.loop.norm.weight, net.loop.norm.bias)
+        torch.testing.assert_close(net(prompt), net.read_out(y[:, ::2])[..., 0])
+
+
 def test_an_answer_sees_the_examples_before_it_only():
     net = model()
     x, y = torch.randn(2, 6, 5), torch.randn(2, 6)
@@ -56,7 +73,7 @@ def test_an_answer_sees_the_examples_before_it_only():
 
 
 def test_a_causal_loop_continues_as_it_began():
-    block = Spec("looped", block=Spec("prenorm", mixer=Spec("attention", heads=2)), loops=3)
+    block = Spec("looped", block=Spec("prenorm", mixer=Spec("attention", heads=2)), loops=3, norm=Spec("layernorm"))
     loop = stirred(build(block, "block", dim=8, causal=True)).eval()
     x = tokens((6,))
     with torch.no_grad():

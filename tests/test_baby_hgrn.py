@@ -15,7 +15,8 @@ from anyformer.data.agreement import ADJECTIVES, pairs, sentences
 from anyformer.data.minimal_pairs import read_pairs
 from anyformer.kernels.linear_recurrence import linear_recurrence
 from anyformer.lab.train import TrainConfig, train
-from anyformer.layers.attention.linear.hgrn2 import HGRN2, forgotten, log_forget
+from anyformer.layers.attention.linear.hgrn2 import HGRN2
+from anyformer.layers.recurrence.bounded import forgotten, log_forget
 from anyformer.methods.distillation.language import LanguageDistillation, distillation_loss
 from anyformer.tasks.minimal_pairs import MinimalPairs, log_likelihood
 from parts import stirred

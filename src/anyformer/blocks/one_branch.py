@@ -15,6 +15,23 @@ from anyformer.core.spec import Spec
 from anyformer.core.state import State
 
 
+def patterned(pattern: str, letters: dict[str, tuple[str, dict[str, Spec]]], norm: Spec) -> dict[str, Any]:
+    """`depth` and `block` of a decoder whose layers have one branch each, in the order of a string's letters.
+
+    Args:
+        pattern: the layers, a letter each.
+        letters: of each letter its name, and the option of `OneBranch` that it stands for.
+        norm: before every layer.
+
+    Raises:
+        OptionError: another letter, or none.
+    """
+    if not pattern or set(pattern) - set(letters):
+        *first, last = (f"{letter} ({name})" for letter, (name, _) in letters.items())
+        raise OptionError(f"a pattern is letters {', '.join(first)} and {last}, at least one; given {pattern!r}.")
+    return {"depth": len(pattern), "block": [Spec("one_branch", **letters[letter][1], norm=norm) for letter in pattern]}
+
+
 class OneBranch(PlacedBlock):
     """x + f(norm(x)), f a token mixer or a channel mixer.
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anyformer.claims._loop import one_cycle
 from anyformer.lab.claim import Claim, Expect
 from anyformer.models.factory import create_model
 
@@ -42,19 +43,14 @@ def trained(generator: torch.Generator) -> tuple[nn.Module, Tensor]:
     """A BDH, and how often which symbol followed which in its training, `(32, 32)`."""
     model = create_model("bdh_micro", vocab_size=SYMBOLS, max_length=2 * SEGMENT)
     counts = torch.ones(SYMBOLS, SYMBOLS)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS, pct_start=0.1)
-    for _ in range(STEPS):
+
+    def loss() -> Tensor:
         ids = sequences(BATCH, generator)
-        loss = F.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
         pairs = ids[:, :-1] * SYMBOLS + ids[:, 1:]
-        counts += pairs.flatten().bincount(minlength=SYMBOLS**2).view(SYMBOLS, SYMBOLS)
-    return model.eval(), counts
+        counts.add_(pairs.flatten().bincount(minlength=SYMBOLS**2).view(SYMBOLS, SYMBOLS))
+        return F.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
+
+    return one_cycle(model, loss, steps=STEPS, rate=RATE), counts
 
 
 def measure(seed: int) -> dict[str, float]:

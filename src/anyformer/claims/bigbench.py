@@ -35,13 +35,7 @@ class Simulated:
         self.answers, self.chance, self.dice = answers, chance, dice
         self.right = self.asked = 0
 
-    def generate_text(
-        self,
-        inputs: str | Sequence[str],
-        max_length: int = 128,
-        stop_string: str | None = None,
-        output_regex: str | None = None,
-    ) -> Any:
+    def generate_text(self, inputs: str | Sequence[str], *args: Any, **options: Any) -> Any:
         return self._write(inputs) if isinstance(inputs, str) else [self._write(text) for text in inputs]
 
     def _write(self, text: str) -> str:

@@ -8,9 +8,10 @@ cannot know more than 1/4 + 3/4 * 1/4 = 44 percent. All meet notes of growing le
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from anyformer.claims._loop import one_cycle
 from anyformer.lab.claim import Claim, Expect
 from anyformer.models.factory import create_model
 
@@ -54,19 +55,14 @@ def right(name: str, reads: int, seed: int) -> float:
     """Train on notes of growing length, of which the model reads the beginning; percent right of 512 of full length."""
     generator = torch.Generator().manual_seed(seed)
     model = create_model(name, max_length=LENGTH, **SIZES)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=sum(STEPS), pct_start=0.1)
-    for grown, steps in enumerate(STEPS):
-        share = 2 ** (len(STEPS) - 1 - grown)
-        for _ in range(steps):
-            ids, labels = notes(BATCH, LENGTH // share, generator)
-            loss = F.cross_entropy(model(ids[:, : reads // share]), labels)
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-    model.eval()
+    shares = iter([2 ** (len(STEPS) - 1 - grown) for grown, steps in enumerate(STEPS) for _ in range(steps)])
+
+    def loss() -> Tensor:
+        share = next(shares)
+        ids, labels = notes(BATCH, LENGTH // share, generator)
+        return F.cross_entropy(model(ids[:, : reads // share]), labels)
+
+    one_cycle(model, loss, steps=sum(STEPS), rate=RATE)
     ids, labels = notes(512, LENGTH, torch.Generator().manual_seed(10_000 + seed))
     with torch.no_grad():
         found = torch.cat([model(part[:, :reads]).argmax(-1) for part in ids.split(32)])

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from anyformer.claims._loop import one_cycle
 from anyformer.core.spec import Spec
 from anyformer.data.graphs import collate, diameter, unicyclic
 from anyformer.lab.claim import Claim, Expect
@@ -54,19 +55,14 @@ def trained(distance: Spec | None, rate: float, seed: int, part: Part) -> nn.Mod
     """A Graphormer with or without the bias of distances; neither knows edges along paths."""
     torch.manual_seed(seed)
     model = create_model("graphormer_micro", distance=distance, path=None, num_classes=2)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=STEPS)
     nodes, distances, targets = part
-    for _ in range(STEPS):
+
+    def loss() -> Tensor:
         chosen = torch.randint(0, len(nodes), (BATCH,))
         guess = model(nodes[chosen], distances[chosen])
-        loss = nn.functional.smooth_l1_loss(guess, (targets[chosen] - CENTRE) / SPREAD)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-    return model
+        return nn.functional.smooth_l1_loss(guess, (targets[chosen] - CENTRE) / SPREAD)
+
+    return one_cycle(model, loss, steps=STEPS, rate=rate, warm=0.3, decay=0.01)
 
 
 def measure(seed: int) -> dict[str, float]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from anyformer.claims._loop import advance
 from anyformer.core.spec import Spec
 from anyformer.data.segmentation import ground, outline
 from anyformer.lab.claim import Claim, Expect
@@ -70,20 +71,18 @@ def trained_loss(groups: int, seed: int) -> float:
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=1e-4, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS, pct_start=0.05)
     order = torch.Generator().manual_seed(seed)
-    for _ in range(STEPS):
+
+    def loss() -> Tensor:
         chosen = torch.randint(len(pictures), (BATCH,), generator=order)
         objects = [truth[i] for i in chosen.tolist()]
         answers = model(pictures[chosen], layers=True)
-        loss = torch.stack([model.loss.total(p.logits, p.boxes, objects, p.groups) for p in answers]).sum()
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-    pictures, truth = images(256, 0)
+        return torch.stack([model.loss.total(p.logits, p.boxes, objects, p.groups) for p in answers]).sum()
+
+    advance(model, loss, optimizer, schedule, STEPS)
+    tests, told = images(256, 0)
     with torch.no_grad():
-        last = model.eval()(pictures, layers=True)[-1]
-    return float(model.loss.total(last.logits, last.boxes, truth))
+        last = model.eval()(tests, layers=True)[-1]
+    return float(model.loss.total(last.logits, last.boxes, told))
 
 
 def measure(seed: int) -> dict[str, float]:

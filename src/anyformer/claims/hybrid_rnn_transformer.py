@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anyformer.claims._loop import one_cycle
 from anyformer.lab.claim import Claim, Expect
 from anyformer.models.factory import create_model
 from anyformer.models.language.hybrid_rnn_transformer import hybrid
@@ -69,17 +70,12 @@ def windows(ids: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
 def bits(model: nn.Module, seed: int) -> float:
     """Train on one text, then bits per character on another."""
     generator, ids = torch.Generator().manual_seed(seed), text(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS, pct_start=0.1)
-    for _ in range(STEPS):
+
+    def loss() -> Tensor:
         seen, following = windows(ids, torch.randint(LETTERS - LENGTH - 1, (BATCH,), generator=generator))
-        loss = F.cross_entropy(model(seen).flatten(0, 1), following.flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-    model.eval()
+        return F.cross_entropy(model(seen).flatten(0, 1), following.flatten())
+
+    one_cycle(model, loss, steps=STEPS, rate=RATE, decay=0.01)
     seen, following = windows(text(10_000 + seed), torch.arange(0, LETTERS - LENGTH - 1, LENGTH))
     with torch.no_grad():
         return float(F.cross_entropy(model(seen).flatten(0, 1), following.flatten())) / math.log(2)

@@ -7,6 +7,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
+from anyformer.claims._loop import advance
 from anyformer.lab.claim import Claim, Expect
 from anyformer.layers.attention.cross.cross import CrossAttention
 from anyformer.layers.normalization.norms import BatchNorm
@@ -64,14 +65,12 @@ def matched_iou(cross: str, seed: int) -> float:
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.05, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS, pct_start=0.1)
     order = torch.Generator().manual_seed(seed)
-    for _ in range(STEPS):
+
+    def loss() -> Tensor:
         batch = task.sample("train", torch.randint(task.size("train"), (BATCH,), generator=order))
-        loss = model.loss.total(model(batch["images"], layers=True), truth_of(batch))
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
+        return model.loss.total(model(batch["images"], layers=True), truth_of(batch))
+
+    advance(model, loss, optimizer, schedule, STEPS)
     model.eval()
     ious = []
     with torch.no_grad():

@@ -12,8 +12,9 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
 
+from anyformer.claims._loop import one_cycle
 from anyformer.core.build import build
 from anyformer.core.spec import Spec
 from anyformer.lab.claim import Claim, Expect
@@ -53,16 +54,12 @@ def accuracy(seed: int) -> float:
     """Percent of the test part right, after training."""
     model = create_model("lra_micro", **task().model_options())
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS, pct_start=0.1)
-    for _ in range(STEPS):
+
+    def loss() -> Tensor:
         rows = torch.randint(task().size("train"), (BATCH,), generator=generator)
-        loss = task().loss(model, task().sample("train", rows))
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
+        return task().loss(model, task().sample("train", rows))
+
+    one_cycle(model, loss, steps=STEPS, rate=RATE, decay=0.01)
     return 100 * task().evaluate(model, "test")["accuracy"]
 
 

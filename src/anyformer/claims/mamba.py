@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anyformer.claims._loop import one_cycle
 from anyformer.core.segments import Segments
 from anyformer.kernels.causal_conv import causal_conv
 from anyformer.kernels.selective_scan import selective_scan
@@ -73,17 +74,12 @@ def network(selective: bool) -> nn.Module:
 def right(model: nn.Module, seed: int) -> float:
     """Train, then read 1,024 new samples: percent of symbols that are right."""
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS, pct_start=0.1)
-    for _ in range(STEPS):
+
+    def loss() -> Tensor:
         ids, symbols = samples(BATCH, generator)
-        loss = F.cross_entropy(model(ids)[:, LENGTH:].flatten(0, 1), symbols.flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-    model.eval()
+        return F.cross_entropy(model(ids)[:, LENGTH:].flatten(0, 1), symbols.flatten())
+
+    one_cycle(model, loss, steps=STEPS, rate=RATE)
     ids, symbols = samples(1024, torch.Generator().manual_seed(10_000 + seed))
     with torch.no_grad():
         return 100 * float((model(ids)[:, LENGTH:].argmax(-1) == symbols).float().mean())

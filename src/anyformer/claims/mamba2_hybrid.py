@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anyformer.claims._loop import one_cycle
 from anyformer.lab.claim import Claim, Expect
 from anyformer.models.factory import create_model
 from anyformer.models.language.mamba2_hybrid import allocate, hybrid
@@ -48,19 +49,13 @@ def network(pattern: str) -> nn.Module:
 def train(model: nn.Module, seed: int) -> nn.Module:
     """Read books of all lengths, each batch of one."""
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS, pct_start=0.1)
-    for _ in range(STEPS):
+
+    def loss() -> Tensor:
         pairs = int(torch.randint(2, PAIRS + 1, (1,), generator=generator))
         ids, numbers = books(BATCH, pairs, generator)
-        logits = model(ids)[:, 2 * pairs :, NAMES:]
-        loss = F.cross_entropy(logits.flatten(0, 1), numbers.flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-    return model.eval()
+        return F.cross_entropy(model(ids)[:, 2 * pairs :, NAMES:].flatten(0, 1), numbers.flatten())
+
+    return one_cycle(model, loss, steps=STEPS, rate=RATE)
 
 
 def right(model: nn.Module, pairs: int, seed: int) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from anyformer.claims._loop import one_cycle
 from anyformer.data.trajectories import PointRobot, Trajectories, record
 from anyformer.lab.claim import Claim, Expect
 from anyformer.models.control.meta_dt import WorldModel
@@ -44,17 +45,9 @@ def inputs(data: Trajectories) -> tuple[Tensor, Tensor, Tensor]:
 
 def descend(model: nn.Module, loss_of, steps: int, rate: float) -> None:
     """Train on random episodes; both arms of a comparison go through here."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
-    model.train()
-    for _ in range(steps):
-        loss = loss_of(torch.randint(0, EPISODES, (BATCH,)))
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-    model.eval()
+    one_cycle(
+        model, lambda: loss_of(torch.randint(0, EPISODES, (BATCH,))), steps=steps, rate=rate, warm=0.3, decay=1e-4
+    )
 
 
 def world(data: Trajectories, told: float, seed: int) -> WorldModel:

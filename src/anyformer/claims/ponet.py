@@ -2,8 +2,12 @@
 
 Texts of 512 tokens in 16 sections of 32, noise but for one A and one B, which stand in one section or in two. The
 baseline mixes tokens by Fourier transforms (FNet) at equal width. Both learn on shorter texts first, at the same rates;
-of each the better rate counts. Before, at 512 tokens from the first step on, with sections of 64 and one rate of 5e-3
-for 400 steps, both stayed at chance on seed 0.
+of each the rate counts that is better on texts of their own (validation), measured on others.
+
+The loss stays at chance for 50 to 400 steps, as many as chance has it, and then falls to nothing within 50. Begun with
+150 steps at 128 tokens, two of six trainings on seeds 0, 10 and 11 ended before that; so they begin with 250 at 64,
+which cost less, and which 9 of 10 trainings on seeds 0 and 10 to 13 left in time, each seed at one rate at least. Then
+a few steps for each length are enough.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ CLAIM = Claim(
 )
 LENGTH, SECTION, NOISE = 512, 32, 14
 DIM, DEPTH, BATCH = 32, 2, 32
-PLAN, RATES = ((150, 128), (50, 256), (50, 512)), (2e-3, 5e-3)
+PLAN, RATES = ((250, 64), (30, 128), (30, 256), (40, 512)), (2e-3, 5e-3)
 """Steps and their tokens, and the highest rates of learning."""
 POOLING, FOURIER = Spec("ponet", heads=2, section=SECTION), Spec("fourier", norm="ortho")
 
@@ -62,8 +66,8 @@ def encoder(mixer: Spec, length: int = LENGTH) -> Any:
     )
 
 
-def accuracy(mixer: Spec, rate: float, seed: int) -> float:
-    """Train on texts that grow, then percent right on 1,024 new ones of full length."""
+def trained(mixer: Spec, rate: float, seed: int) -> Any:
+    """The model after texts that grow."""
     torch.manual_seed(seed)
     model, generator = encoder(mixer), torch.Generator().manual_seed(seed)
     optimizer, total, done = torch.optim.AdamW(model.parameters(), weight_decay=0.01), sum(n for n, _ in PLAN), 0
@@ -78,9 +82,21 @@ def accuracy(mixer: Spec, rate: float, seed: int) -> float:
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             done += 1
-    ids, same = samples(1024, LENGTH, torch.Generator().manual_seed(10_000 + seed))
+    return model.eval()
+
+
+def accuracy(model: Any, draw: int) -> float:
+    """Percent right on 512 new texts of full length."""
+    ids, same = samples(512, LENGTH, torch.Generator().manual_seed(draw))
     with torch.no_grad():
-        return 100 * float((model.eval()(ids).argmax(-1) == same).float().mean())
+        return 100 * float((model(ids).argmax(-1) == same).float().mean())
+
+
+def best(mixer: Spec, seed: int) -> float:
+    """Test accuracy at the rate that the validation texts prefer."""
+    models = [trained(mixer, rate, seed) for rate in RATES]
+    chosen = max(models, key=lambda model: accuracy(model, 20_000 + seed))
+    return accuracy(chosen, 10_000 + seed)
 
 
 def seconds(mixer: Spec, length: int = 2048) -> float:
@@ -95,6 +111,6 @@ def seconds(mixer: Spec, length: int = 2048) -> float:
 
 def measure(seed: int) -> dict[str, float]:
     """Accuracy of both, and the time of a step over attention's."""
-    ponet, fnet = (max(accuracy(mixer, rate, seed) for rate in RATES) for mixer in (POOLING, FOURIER))
+    ponet, fnet = best(POOLING, seed), best(FOURIER, seed)
     ratio = seconds(POOLING) / seconds(Spec("attention", heads=2))
     return {"ponet": ponet, "fnet": fnet, "gain": ponet - fnet, "time": ratio}

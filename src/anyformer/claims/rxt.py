@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from anyformer.claims._loop import one_cycle
 from anyformer.lab.claim import Claim, Expect
 from anyformer.models.factory import create_model
 
@@ -51,16 +52,11 @@ def measure(seed: int) -> dict[str, float]:
     torch.manual_seed(seed)
     model: Any = create_model("rxt_micro", depth=1, vocab_size=ASK + 1, turn=TURN, slots=8)
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS, pct_start=0.1)
-    for _ in range(STEPS):
+
+    def loss() -> Tensor:
         ids = dialogues(BATCH, generator)
-        loss = F.cross_entropy(model(ids)[:, -2], ids[:, -1])
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-    model.eval()
+        return F.cross_entropy(model(ids)[:, -2], ids[:, -1])
+
+    one_cycle(model, loss, steps=STEPS, rate=RATE)
     ids = dialogues(2048, torch.Generator().manual_seed(10_000 + seed))
     return {"recall": recall(model, ids, False), "recall_reset": recall(model, ids, True)}

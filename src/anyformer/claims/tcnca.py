@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anyformer.claims._loop import one_cycle
 from anyformer.core.build import build
 from anyformer.core.spec import Spec
 from anyformer.lab.claim import Claim, Expect
@@ -65,17 +66,12 @@ def create_block(convolve: bool) -> list[Spec]:
 def right(model: nn.Module, seed: int) -> float:
     """Train, then answer 1,024 new sequences: percent of values that are right."""
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS, pct_start=0.1)
-    for _ in range(STEPS):
+
+    def loss() -> Tensor:
         ids, values = samples(BATCH, generator)
-        loss = F.cross_entropy(model(ids)[:, -PAIRS:, 1 + KEYS :].flatten(0, 1), values.flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-    model.eval()
+        return F.cross_entropy(model(ids)[:, -PAIRS:, 1 + KEYS :].flatten(0, 1), values.flatten())
+
+    one_cycle(model, loss, steps=STEPS, rate=RATE)
     ids, values = samples(1024, torch.Generator().manual_seed(10_000 + seed))
     with torch.no_grad():
         return 100 * float((model(ids)[:, -PAIRS:, 1 + KEYS :].argmax(-1) == values).float().mean())

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anyformer.claims._loop import advance
 from anyformer.core.segments import Segments
 from anyformer.lab.claim import Claim, Expect
 from anyformer.methods.optimization.schedules import warmup_inverse_sqrt
@@ -96,15 +97,13 @@ def exact_match(model: nn.Module, seed: int, rate: Callable[[int], float]) -> fl
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(model.parameters(), lr=1.0, betas=(0.9, 0.98), eps=1e-9)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-    for _ in range(STEPS):
+
+    def loss() -> Tensor:
         source, target, lengths = pairs(BATCH, generator)
         logits = model(source, target[:, :-1], lengths)
-        loss = F.cross_entropy(logits.flatten(0, 1), target[:, 1:].flatten(), ignore_index=PAD)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
+        return F.cross_entropy(logits.flatten(0, 1), target[:, 1:].flatten(), ignore_index=PAD)
+
+    advance(model, loss, optimizer, schedule, STEPS)
     source, target, lengths = pairs(512, torch.Generator().manual_seed(10_000 + seed))
     model.eval()
     written = torch.full((len(source), 1), START)

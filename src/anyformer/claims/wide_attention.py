@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anyformer.claims._loop import one_cycle
 from anyformer.lab.claim import Claim, Expect
 from anyformer.models.factory import create_model, model_spec
 from anyformer.models.language.wide_attention import at_depth
@@ -58,18 +59,14 @@ def texts(count: int, words: tuple[list[bytes], list[list[bytes]]], seed: int) -
 def accuracy(model: nn.Module, seed: int) -> float:
     """Train, then percent right of new texts."""
     words = vocabulary(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS, pct_start=0.1)
-    for step in range(STEPS):
-        ids, labels = texts(BATCH, words, seed * STEPS + step)
-        loss = F.cross_entropy(model(ids), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
+    seeds = iter(range(seed * STEPS, (seed + 1) * STEPS))
+
+    def loss() -> Tensor:
+        ids, labels = texts(BATCH, words, next(seeds))
+        return F.cross_entropy(model(ids), labels)
+
+    one_cycle(model, loss, steps=STEPS, rate=RATE, decay=0.01)
     ids, labels = texts(TESTED, words, 10**6 + seed)
-    model.eval()
     with torch.no_grad():
         guesses = torch.cat([model(part).argmax(-1) for part in ids.split(128)])
     return 100 * float((guesses == labels).float().mean())

@@ -61,7 +61,7 @@ class Rotary(Part):
         if self.layout == "halves":
             other = turned.roll(self.rotated // 2, -1)
         else:
-            other = turned.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+            other = turned.unflatten(-1, (-1, 2)).roll(1, -1).flatten(-2)
         turned = torch.addcmul(turned * cos, other, sin)
         return turned if rest is None else torch.cat([turned, rest], -1)
 

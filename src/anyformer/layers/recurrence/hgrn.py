@@ -10,18 +10,17 @@ from torch.nn import functional as F
 from anyformer.core import init
 from anyformer.core.build import build
 from anyformer.core.errors import OptionError
-from anyformer.core.segments import Segments
 from anyformer.core.spec import Spec
 from anyformer.core.state import State
 from anyformer.kernels.linear_recurrence import linear_recurrence
-from anyformer.layers.attention.linear.hgrn2 import forgotten, log_forget
-from anyformer.layers.recurrence.recurrent import Recurrent, wide
+from anyformer.layers.recurrence.bounded import BoundedRecurrent, forgotten, log_forget
+from anyformer.layers.recurrence.recurrent import wide
 
 CHUNK = 16
 """Tokens of a chunk: each channel has its own decays, so a chunk costs its square for every channel."""
 
 
-class HGRN(Recurrent):
+class HGRN(BoundedRecurrent):
     """h_t = f_t h_{t-1} + (1 - f_t) silu(W_i x_t), f_t = l + (1 - l) sigmoid(W_f x_t), of every channel by itself.
 
     Out comes W_o (norm(h_t) silu(W_g x_t)). Qin et al. 2023, arXiv:2311.04823, section 3, with real states, as
@@ -37,8 +36,6 @@ class HGRN(Recurrent):
 
     name = "hgrn"
     papers = ("baby_hgrn",)
-    bounded = True
-    lower_bound: Tensor
     tiny = {"lower_bound": 0.25}
 
     def __init__(
@@ -57,20 +54,10 @@ class HGRN(Recurrent):
         self.out = init.linear(inner, dim, False)
         self.register_buffer("lower_bound", torch.full((inner,), float(lower_bound)), persistent=False)
 
-    def forward(
-        self,
-        x: Float[Tensor, "b *grid c"],
-        segments: Segments | None = None,
-        lower_bound: Float[Tensor, " k"] | None = None,
-    ) -> Float[Tensor, "b *grid c"]:
-        """As every mixer's; `lower_bound` in place of its own."""
-        return self.run(x, segments, self.init_state(len(x), like=x, lower_bound=lower_bound))
-
-    def init_state(self, batch: int, *, like: Tensor, lower_bound: Float[Tensor, " k"] | None = None) -> State:
+    def init_state(self, batch: int, *, like: Tensor) -> State:
         """Zeros: `hidden` `(b, inner)` in at least float32; and `bound` `(b, inner)`."""
-        bound = self.lower_bound if lower_bound is None else lower_bound
         hidden = like.new_zeros(batch, self.lower_bound.numel(), dtype=wide(like))
-        return {"hidden": hidden, "bound": bound.expand(batch, -1)}
+        return {"hidden": hidden, "bound": self.lower_bound.expand(batch, -1)}
 
     def mix(
         self, x: Float[Tensor, "b n c"], state: State, resets: Bool[Tensor, "b n"] | None

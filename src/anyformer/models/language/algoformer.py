@@ -42,7 +42,8 @@ class AlgoFormer(Model):
         loops: how many times the middle is applied.
         max_points: examples of a prompt at most.
         position: positions of the prompt's tokens.
-        norm: norm before the read-out.
+        norm: norm before the read-out; None for none.
+        loop_norm: norm of every loop's output; None for none.
         dropout, init: as `Isotropic`'s.
 
     Raises:
@@ -67,7 +68,8 @@ class AlgoFormer(Model):
         loops: int = 10,
         max_points: int = 41,
         position: Spec | None = Spec("learned"),
-        norm: Spec = Spec("layernorm"),
+        norm: Spec | None = Spec("layernorm"),
+        loop_norm: Spec | None = None,
         dropout: float = 0.0,
         init: Start = "published",
     ):
@@ -81,10 +83,10 @@ class AlgoFormer(Model):
         self.read_in = linear(inputs + 1, dim)
         self.position = build(position, "position", dim=dim, grid=grid) if position is not None else None
         self.before = Stack(block, before, layers=layers, **common)
-        middle = Spec("looped", block=Spec("series", block=block, depth=loop), loops=loops)
+        middle = Spec("looped", block=Spec("series", block=block, depth=loop), loops=loops, norm=loop_norm)
         self.loop = build(middle, "block", layer=before, layers=layers, **common)
         self.after = Stack(block, after, first=before + loop, layers=layers, **common)
-        self.norm = build(norm, "norm", dim=dim)
+        self.norm = nn.Identity() if norm is None else build(norm, "norm", dim=dim)
         self.read_out = linear(dim, 1)
 
     def check_prompt(self, prompt: Tensor) -> None:
@@ -140,7 +142,9 @@ def algoformer(dim: int, heads: int, *, ratio: float = 4.0, **options: Any) -> S
 VARIANTS = {
     # The sizes of Yang et al. 2023, whose code the authors started from: 256 channels, 8 heads.
     "algoformer_regression": algoformer(256, 8, inputs=20),
-    "looped_transformer_regression": algoformer(256, 8, inputs=20, before=0, after=0, loops=12),
+    "looped_transformer_regression": algoformer(
+        256, 8, inputs=20, before=0, after=0, loops=12, norm=None, loop_norm=Spec("layernorm")
+    ),
     # Ours, for tests and small data.
     "algoformer_micro": algoformer(32, 4, ratio=2.0, loops=3, max_points=20, init="fan_in"),
 }

@@ -9,7 +9,7 @@ Attention knows positions by rotation.
 
 from __future__ import annotations
 
-from anyformer.core.errors import OptionError
+from anyformer.blocks.one_branch import patterned
 from anyformer.core.spec import Spec
 
 PAPERS = ("hybrid_rnn_transformer",)
@@ -41,21 +41,15 @@ def hybrid(
         OptionError: another letter than a, f and q, or no letter.
     """
     norm = Spec("layernorm")
-    kinds = {
-        "a": Spec("one_branch", mixer=Spec("attention", heads=heads, rotation=Spec("rotary")), norm=norm),
-        "f": Spec("one_branch", ffn=Spec("mlp", ratio=ratio), norm=norm),
-        "q": Spec("one_branch", mixer=Spec("qrnn", window=window), norm=norm),
+    letters = {
+        "a": ("attention", {"mixer": Spec("attention", heads=heads, rotation=Spec("rotary"))}),
+        "f": ("feed-forward", {"ffn": Spec("mlp", ratio=ratio)}),
+        "q": ("QRNN", {"mixer": Spec("qrnn", window=window)}),
     }
-    if not pattern or set(pattern) - set(kinds):
-        raise OptionError(
-            "a pattern is letters a (attention), f (feed-forward) and q (QRNN), at least one, such as 'aqfqf'; given "
-            f"{pattern!r}."
-        )
     return Spec(
         "decoder",
         dim=dim,
-        depth=len(pattern),
-        block=[kinds[letter] for letter in pattern],
+        **patterned(pattern, letters, norm),
         vocab_size=vocab_size,
         max_length=max_length,
         norm=norm,

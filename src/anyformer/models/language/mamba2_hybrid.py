@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from anyformer.blocks.one_branch import patterned
 from anyformer.core.errors import OptionError
 from anyformer.core.spec import Spec
 
@@ -78,21 +79,15 @@ def hybrid(
     norm = Spec("rmsnorm", eps=1e-5)
     mixer = Spec("mamba2", state=state, head_dim=mamba_head_dim, heads=mamba_heads, groups=groups, dt_least=dt_least)
     attention = Spec("attention", heads=heads, kv_heads=kv_heads, head_dim=head_dim, bias=False, out_bias=False)
-    kinds = {
-        "M": Spec("one_branch", mixer=mixer, norm=norm),
-        "*": Spec("one_branch", mixer=attention, norm=norm),
-        "-": Spec("one_branch", ffn=Spec("mlp", hidden=hidden, act=Spec(act), bias=False), norm=norm),
+    letters = {
+        "M": ("Mamba-2", {"mixer": mixer}),
+        "*": ("attention", {"mixer": attention}),
+        "-": ("MLP", {"ffn": Spec("mlp", hidden=hidden, act=Spec(act), bias=False)}),
     }
-    wrong = set(pattern) - set(kinds)
-    if wrong or not pattern:
-        raise OptionError(
-            f"a pattern is letters M (Mamba-2), * (attention) and - (MLP), at least one; given {pattern!r}."
-        )
     return Spec(
         "decoder",
         dim=dim,
-        depth=len(pattern),
-        block=[kinds[letter] for letter in pattern],
+        **patterned(pattern, letters, norm),
         vocab_size=vocab_size,
         max_length=max_length,
         norm=norm,

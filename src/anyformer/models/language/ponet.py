@@ -6,25 +6,14 @@ Tan et al. 2021, arXiv:2110.02442; the sizes of its Long Range Arena models are 
 from __future__ import annotations
 
 from anyformer.core.spec import Spec
+from anyformer.models.language.lra import arena
 
 PAPERS = ("ponet",)
 
 
 def ponet_lra(vocab_size: int, max_length: int, classes: int, sections: int) -> Spec:
-    """A PoNet of the Long Range Arena: two pre-norm blocks of 64 channels, and an MLP on the mean over tokens."""
-    return Spec(
-        "encoder",
-        dim=64,
-        depth=2,
-        block=Spec("prenorm", mixer=Spec("ponet", heads=2, sections=sections), ffn=Spec("mlp", hidden=128)),
-        vocab_size=vocab_size,
-        max_length=max_length,
-        position=Spec("learned"),
-        norm=Spec("layernorm"),
-        head=Spec("mlp_classifier", ratio=2.0, norm=None, act=Spec("relu"), hidden_norm=None),
-        num_classes=classes,
-        dropout=0.1,
-    )
+    """A PoNet among the encoders of the Long Range Arena."""
+    return arena(Spec("ponet", heads=2, sections=sections), vocab_size, max_length, classes)
 
 
 VARIANTS = {

@@ -47,7 +47,7 @@ class TermMatcher(Model):
 
     Terms are x = m e + (1 - m) transformer(e + p), of each text alone; cosines of all pairs of terms pass Gaussian
     kernels, whose sums over (a region of) the document are saturated, summed over the query's terms and weighed. A
-    subclass says in `read` how documents are read, and in `forward` over which regions is summed.
+    subclass says in `read` how documents are read, and in `score` over which regions is summed.
 
     Args:
         dim, depth, block: channels of a term; blocks; the block.
@@ -98,6 +98,29 @@ class TermMatcher(Model):
     def read(self, ids: Int[Tensor, "b n"], segments: Segments | None = None) -> Float[Tensor, "b n c"]:
         """Terms of documents."""
         raise NotImplementedError
+
+    def score(
+        self,
+        matches: Float[Tensor, "b q k n"],
+        terms: Float[Tensor, "b q c"],
+        valid: Bool[Tensor, "b n"],
+        query_segments: Segments | None,
+    ) -> Float[Tensor, "b"]:
+        """The score of documents from the kernels of all pairs of terms."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        query: Int[Tensor, "b q"],
+        document: Int[Tensor, "b n"],
+        query_segments: Segments | None = None,
+        document_segments: Segments | None = None,
+    ) -> Float[Tensor, "b"]:
+        self.check(query, query_segments, "query")
+        valid = self.check(document, document_segments, "document")
+        terms = self.read_query(query, query_segments)
+        matches = self.matches(terms, self.read(document, document_segments), valid)
+        return self.score(matches, terms, valid, query_segments)
 
     def matches(
         self, query: Float[Tensor, "b q c"], document: Float[Tensor, "b n c"], valid: Bool[Tensor, "b n"]
@@ -172,18 +195,15 @@ class TK(TermMatcher):
     def _positions(self, ids: Tensor) -> Float[Tensor, "n c"]:
         return sines(DOCUMENT + torch.arange(ids.shape[1], device=ids.device), self.dim)
 
-    def forward(
+    def score(
         self,
-        query: Int[Tensor, "b q"],
-        document: Int[Tensor, "b n"],
-        query_segments: Segments | None = None,
-        document_segments: Segments | None = None,
+        matches: Float[Tensor, "b q k n"],
+        terms: Float[Tensor, "b q c"],
+        valid: Bool[Tensor, "b n"],
+        query_segments: Segments | None,
     ) -> Float[Tensor, "b"]:
-        self.check(query, query_segments, "query")
-        valid = self.check(document, document_segments, "document")
-        terms = self.read_query(query, query_segments)
-        sums = self.matches(terms, self.read(document, document_segments), valid).sum(-1, keepdim=True)
-        return self.worth(sums, terms, valid.float().sum(1, keepdim=True), query_segments)[:, 0]
+        sizes = valid.float().sum(1, keepdim=True)
+        return self.worth(matches.sum(-1, keepdim=True), terms, sizes, query_segments)[:, 0]
 
     def features(
         self, ids: Int[Tensor, "b n"], layers: Sequence[int] | None = None, segments: Segments | None = None

@@ -120,17 +120,13 @@ class TKL(TermMatcher):
             states = whole.index_copy(0, kept, states)
         return states.reshape(len(ids), -1, states.shape[-1])[:, : ids.shape[1]]
 
-    def forward(
+    def score(
         self,
-        query: Int[Tensor, "b q"],
-        document: Int[Tensor, "b n"],
-        query_segments: Segments | None = None,
-        document_segments: Segments | None = None,
+        matches: Float[Tensor, "b q k n"],
+        terms: Float[Tensor, "b q c"],
+        valid: Bool[Tensor, "b n"],
+        query_segments: Segments | None,
     ) -> Float[Tensor, "b"]:
-        self.check(query, query_segments, "query")
-        valid = self.check(document, document_segments, "document")
-        terms = self.read_query(query, query_segments)
-        matches = self.matches(terms, self.read(document, document_segments), valid)
         sizes = self._slide(valid[:, None].float())[:, 0]
         scores = self.worth(self._slide(matches), terms, sizes, query_segments)
         return self.best(scores, sizes > 0)

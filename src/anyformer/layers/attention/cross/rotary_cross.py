@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -23,7 +23,7 @@ class RotaryCrossAttention(CrossAttention):
     are a set, so that their order changes nothing. Cost: as `CrossAttention`'s.
 
     Args:
-        dim, heads, head_dim, memory_dim, bias, out_bias, scoring: as `CrossAttention`'s.
+        dim, memory_dim, bias, options: as `CrossAttention`'s.
         rotate: the side that has positions.
         rotation: the rotation.
         norm: norm of the other sequence before its keys and values.
@@ -37,19 +37,14 @@ class RotaryCrossAttention(CrossAttention):
         self,
         dim: int,
         *,
-        heads: int,
-        head_dim: int | None = None,
         memory_dim: int | None = None,
         bias: bool = False,
-        out_bias: bool = True,
-        scoring: Spec = Spec("softmax"),
         rotate: Literal["queries", "keys"] = "queries",
         rotation: Spec = Spec("rotary", layout="interleaved"),
         norm: Spec = Spec("rmsnorm"),
+        **options: Any,
     ):
-        super().__init__(
-            dim, heads=heads, head_dim=head_dim, memory_dim=memory_dim, bias=bias, out_bias=out_bias, scoring=scoring
-        )
+        super().__init__(dim, memory_dim=memory_dim, bias=bias, **options)
         self.rotate = rotate
         self.rotation = build(rotation, "rotation", head_dim=self.head_dim)
         self.norm = build(norm, "norm", dim=dim if memory_dim is None else memory_dim)

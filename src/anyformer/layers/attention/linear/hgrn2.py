@@ -10,14 +10,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from anyformer.core.errors import OptionError
-from anyformer.core.segments import Segments
 from anyformer.core.spec import Spec
 from anyformer.core.state import State
 from anyformer.layers.attention.linear.heads import RecurrentHeads, head_channels
-from anyformer.layers.recurrence.recurrent import wide
+from anyformer.layers.recurrence.bounded import BoundedRecurrent, forgotten, log_forget
 
 
-class HGRN2(RecurrentHeads):
+class HGRN2(BoundedRecurrent, RecurrentHeads):
     """S_t = diag(f_t) S_{t-1} + (1 - f_t) v_t^T, y_t = norm(S_t^T q_t), f_t = l + (1 - l) sigmoid(W_f x_t).
 
     Qin et al. 2024, arXiv:2404.07904, section 3.2; q after silu. The bound l of the forget gates keeps late layers'
@@ -35,8 +34,6 @@ class HGRN2(RecurrentHeads):
 
     name = "hgrn2"
     papers = ("baby_hgrn",)
-    bounded = True
-    lower_bound: Tensor
     tiny = {"expand": 4, "lower_bound": 0.25}
 
     def __init__(
@@ -61,19 +58,9 @@ class HGRN2(RecurrentHeads):
         bounds = torch.full((heads * expand,), float(lower_bound))
         self.register_buffer("lower_bound", bounds, persistent=False)
 
-    def forward(
-        self,
-        x: Float[Tensor, "b *grid c"],
-        segments: Segments | None = None,
-        lower_bound: Float[Tensor, " hk"] | None = None,
-    ) -> Float[Tensor, "b *grid c"]:
-        """As every mixer's; `lower_bound` in place of its own."""
-        return self.run(x, segments, self.init_state(len(x), like=x, lower_bound=lower_bound))
-
-    def init_state(self, batch: int, *, like: Tensor, lower_bound: Float[Tensor, " hk"] | None = None) -> State:
+    def init_state(self, batch: int, *, like: Tensor) -> State:
         """As `RecurrentHeads`'s, and `bound` `(b, heads * expand)`."""
-        bound = self.lower_bound if lower_bound is None else lower_bound
-        return {**super().init_state(batch, like=like), "bound": bound.expand(batch, -1)}
+        return {**super().init_state(batch, like=like), "bound": self.lower_bound.expand(batch, -1)}
 
     def read(
         self,
@@ -87,14 +74,3 @@ class HGRN2(RecurrentHeads):
         bound = state["bound"].unflatten(-1, (self.heads, 1, self.key_dim))
         y, after = self.recur(F.silu(q), forgotten(k, bound), v, state, resets, log_decay=log_forget(k, bound))
         return y, {**after, "bound": state["bound"]}
-
-
-def log_forget(x: Tensor, bound: Tensor) -> Tensor:
-    """log(l + (1 - l) sigmoid(x)), in float32 at least, and finite wherever x is."""
-    gate = bound + (1 - bound) * x.to(wide(x)).sigmoid()
-    return gate.clamp(min=torch.finfo(gate.dtype).tiny).log()
-
-
-def forgotten(x: Tensor, bound: Tensor) -> Tensor:
-    """What the gate leaves: (1 - l) sigmoid(-x)."""
-    return (1 - bound) * (-x).sigmoid()

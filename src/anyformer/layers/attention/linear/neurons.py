@@ -67,12 +67,12 @@ class NeuronAttention(Recurrent):
             return super().forward(x, segments)
         if segments is not None:
             tokens = segments.flat().zero(tokens)
-        s = self.activations(tokens)
+        s = self.activations(tokens).transpose(0, 1)
         q = self.rotation(s)
         before = torch.ones(q.shape[2], q.shape[2], dtype=torch.bool, device=x.device).tril(-1)
         if segments is not None:
-            before = before & segments.pairs()
-        read = (q @ q.mT).masked_fill(~before, 0) @ tokens[:, None]
+            before = before & segments.pairs().transpose(0, 1)
+        read = (q @ q.mT).masked_fill(~before, 0) @ tokens
         return self.written(s, read).view_as(x)
 
     def init_state(self, batch: int, *, like: Tensor) -> State:
@@ -91,13 +91,20 @@ class NeuronAttention(Recurrent):
         read, memory = linear_recurrence(
             q, q, values, bonus=none, resets=resets, state=state["memory"], chunk=self.chunk
         )
-        return self.written(s, read), {"memory": memory, "seen": state["seen"] + x.shape[1]}
+        return self.written(s.transpose(0, 1), read.transpose(0, 1)), {
+            "memory": memory,
+            "seen": state["seen"] + x.shape[1],
+        }
+
+    # Heads lie first in memory: their maps then are one product each over the tokens of all rows, where with rows first
+    # every row would get a copy of the weights, and a gradient of its own.
 
     def activations(self, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b h n neurons"]:
         """How active each neuron is at each token: 0 or more, and 0 for most once trained."""
-        return F.relu(x[:, None] @ self.encoder)
+        s = x.flatten(0, 1).expand(self.heads, -1, -1) @ self.encoder
+        return F.relu(s).unflatten(1, x.shape[:2]).transpose(0, 1)
 
-    def written(self, s: Float[Tensor, "b h n neurons"], read: Float[Tensor, "b h n c"]) -> Float[Tensor, "b n c"]:
+    def written(self, s: Float[Tensor, "h b n neurons"], read: Float[Tensor, "h b n c"]) -> Float[Tensor, "b n c"]:
         """The output from activations and from what was read of the synapses."""
-        y = F.relu(F.layer_norm(read, read.shape[-1:]).to(s.dtype) @ self.encoder_v)
-        return self.dropout(s * y).transpose(1, 2).flatten(2) @ self.decoder
+        y = F.relu(F.layer_norm(read, read.shape[-1:]).to(s.dtype).flatten(1, 2) @ self.encoder_v).view_as(s)
+        return self.dropout(s * y).movedim(0, 2).flatten(2) @ self.decoder

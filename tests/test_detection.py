@@ -22,6 +22,7 @@ from anyformer.tasks import create_task
 from anyformer.tasks.average_precision import average_precision
 from anyformer.tasks.detection import Detection, objects
 from anyformer.tasks.task import IGNORE
+from descent import descend
 from golden import Golden
 
 SMALL = ("detr_micro", "group_detr_micro", "lw_detr_micro")
@@ -151,14 +152,7 @@ def test_learns_a_batch_and_says_what_it_sees(name: str):
     model = create_model(name, **task.model_options())
     batch = task.sample("train", torch.arange(8), seed=1, train=True)
     assert task.count(batch) == int((batch["labels"] != IGNORE).sum())
-    optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
-    losses = []
-    for _ in range(12):
-        loss = task.loss(model, batch)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(float(loss.detach()))
+    losses = descend(model, lambda: task.loss(model, batch), steps=12, rate=2e-3)
     assert losses[-1] < 0.8 * losses[0]
     answer = model.eval()(batch["images"], batch["valid"])
     assert answer.shape[:2] == (8, 12) and answer.shape[2] in (14, 15)

@@ -16,6 +16,7 @@ from anyformer.core.spec import Spec
 from anyformer.data.flows import Flows, FlowScaler, generated_flows, read_flows, windows
 from anyformer.tasks import create_task
 from anyformer.tasks.flows import FlowDetection
+from descent import descend
 
 ENCODINGS = [name for name in parts("embed") if name.startswith("flow_")]
 HEADS = [name for name in parts("head") if name.startswith("flow_")]
@@ -40,14 +41,7 @@ def test_any_encoding_core_and_head_trains_a_step(encoding: str, core: str, head
     model = create_model("flowtransformer_micro", embed=Spec(encoding), head=Spec(head, dropout=0.0), **CORES[core])
     given = model.example_inputs(batch=16)
     labels = torch.arange(16) % 2
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    losses = []
-    for _ in range(2):
-        loss = torch.nn.functional.cross_entropy(model(*given), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(float(loss.detach()))
+    losses = descend(model, lambda: torch.nn.functional.cross_entropy(model(*given), labels), steps=2, rate=1e-3)
     assert losses[1] < losses[0]
 
 

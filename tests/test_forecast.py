@@ -15,6 +15,7 @@ from anyformer.data.pictures import PALETTE, lines
 from anyformer.data.series import Series, read_series, seasonal_series
 from anyformer.tasks import create_task
 from anyformer.tasks.forecast import Forecast
+from descent import descend
 
 
 def waves(length: int = 600) -> Series:
@@ -77,14 +78,7 @@ def test_the_default_task_trains_its_default_model():
     torch.manual_seed(0)
     model = create_model(task.default_model, **task.model_options())
     batch = task.sample("train", torch.arange(32))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    losses = []
-    for _ in range(8):
-        loss = task.loss(model, batch)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(float(loss.detach()))
+    losses = descend(model, lambda: task.loss(model, batch), steps=8)
     assert losses[-1] < 0.7 * losses[0]
     pictures = task.pictures(model, n=2)
     assert len(pictures) == 2 and pictures[0].pixels.shape == (120, 320, 3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -13,6 +15,7 @@ from anyformer.layers.attention.memory.slots import MemoryAttention
 from anyformer.weights.load import fill_state
 from anyformer.weights.mapping import table, translate
 from golden import Golden
+from variants import parameters
 
 
 def test_denseformer():
@@ -91,3 +94,33 @@ def test_memory_attention_of_the_reactive_transformer():
     with torch.no_grad():
         valid = Segments.from_lengths(inputs["length"], inputs["x"].shape[2])
         golden.check({"memory": written(None), "masked": written(valid)})
+
+
+def test_two_turns_of_an_rxt_alpha():
+    golden = Golden("rxt--rxt_alpha_interlayer--official")
+    heads = {f"{part}.head_dim": 4 for part in ("decoder.mixer", "decoder.cross", "encoder.mixer")}
+    hidden = {"decoder.ffn.experts": 5, "decoder.ffn.hidden": 20, "encoder.ffn.hidden": 28}
+    model = create_model(
+        "official:RxT-Alpha-Nano", dim=32, depth=2, head_dim=4, vocab_size=97, slots=12, turn=24, **heads, **hidden
+    )
+
+    def found(model: Any, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        ids, blank = inputs["ids"], model.init_memory(2)
+        x, encoded = model.embedding(ids), []
+        for block in model.encoder:
+            x = block(x)
+            encoded.append(x)
+        memory = model.write(ids, blank)
+        return {
+            "logits": model.read(ids, blank),
+            "encoded": torch.stack(encoded),
+            "memory": memory.transpose(0, 1),
+            "next": model.read(inputs["next"], memory),
+        }
+
+    golden.hold(model, found)
+
+
+def test_the_published_size_of_rxt_alpha_nano():
+    """About 12M of its card; 11,734,220 of the authors' library in the card's configuration."""
+    assert parameters("rxt_alpha_nano") == 11_734_220

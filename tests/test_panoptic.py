@@ -19,6 +19,7 @@ from anyformer.tasks import create_task
 from anyformer.tasks.panoptic import PanopticSegmentation, truth_of
 from anyformer.tasks.panoptic_quality import Merged, Quality, mask_iou, merged
 from anyformer.tasks.task import IGNORE
+from descent import descend
 
 CATEGORIES = Categories(("sky", "cat", "dog"), (1, 2))
 
@@ -216,13 +217,7 @@ def test_a_step_lowers_the_loss_and_mistakes_are_sentences():
     torch.manual_seed(0)
     model = create_model("kmax_micro", **task.model_options())
     batch = task.sample("train", torch.arange(8))
-    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
-    losses = []
-    for _ in range(6):
-        losses.append(task.loss(model, batch))
-        optimizer.zero_grad()
-        losses[-1].backward()
-        optimizer.step()
+    losses = descend(model, lambda: task.loss(model, batch), steps=6)
     assert losses[-1] < losses[0] and task.count(batch) == 8
     assert (batch["labels"] != IGNORE).sum(1).max() <= 5
     with pytest.raises(OptionError, match="label_smoothing"):

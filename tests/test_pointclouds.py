@@ -14,6 +14,7 @@ from anyformer.data.pointclouds import CLASSES, Cloud, cropped, read_clouds, rea
 from anyformer.tasks import create_task
 from anyformer.tasks.pointclouds import PointClouds
 from anyformer.tasks.task import IGNORE
+from descent import descend
 
 
 @pytest.fixture(scope="module")
@@ -94,15 +95,8 @@ def test_pictures_show_truth_and_guess(task):
 def test_a_step_lowers_the_loss(task):
     torch.manual_seed(0)
     model = create_model("flatformer_micro", **task.model_options())
-    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     batch = task.sample("train", torch.arange(16))
-    losses = []
-    for _ in range(15):
-        loss = task.loss(model, batch)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(float(loss.detach()))
+    losses = descend(model, lambda: task.loss(model, batch), steps=15)
     assert losses[-1] < 0.7 * losses[0] and task.count(batch) == 16 * 64
 
 

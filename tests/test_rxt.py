@@ -10,6 +10,7 @@ from torch import Tensor
 
 from anyformer import create_model
 from anyformer.core.errors import DataError, FitError, OptionError, SizeError
+from anyformer.core.penalty import take_penalties
 from anyformer.core.segments import Segments
 from anyformer.core.state import select_rows
 from anyformer.lab.profile import activation_memory, count_operations
@@ -139,3 +140,29 @@ def test_wrong_memories_and_turns_say_what_fits():
         model.read(ids(33), model.init_memory(2))
     with pytest.raises(OptionError, match="a slot"):
         reactive(slots=0)
+
+
+def test_an_alpha_mixes_layers_and_experts():
+    torch.manual_seed(0)
+    names = ("decoder.mixer.head_dim", "decoder.cross.head_dim", "encoder.mixer.head_dim")
+    hidden = {"decoder.ffn.hidden": 12, "decoder.ffn.experts": 3, "encoder.ffn.hidden": 24}
+    small = dict.fromkeys(names, 4) | hidden
+    model = create_model("rxt_alpha_nano", dim=32, depth=2, head_dim=4, slots=6, turn=12, vocab_size=256, **small)
+    model = stirred(model, 0.1).eval()
+    first, second = ids(12), ids(12, 1)
+    with torch.no_grad():
+        memory = model.write(first, model.init_memory(2))
+        whole = model(torch.cat([first, second], 1))
+        turns = [model.read(first, model.init_memory(2)), model.read(second, memory)]
+        torch.testing.assert_close(whole, torch.cat(turns, 1))
+        y, state = model.extend(second[:, :5], model.init_state(2, memory))
+        rest, _ = model.extend(second[:, 5:], state)
+        torch.testing.assert_close(torch.cat([y, rest], 1), whole[:, 12:], rtol=1e-4, atol=1e-4)
+        changed = memory.clone()
+        changed[:, 1] += 1
+        moved = model.write(second, changed)[:, 0] - model.write(second, memory)[:, 0]
+        assert moved.abs().max() > 1e-4  # a layer's slots hear of the other layer's
+        with torch.autocast("cpu", torch.bfloat16):
+            assert model(torch.cat([first, second], 1)).isfinite().all()
+    model.train()(first).sum().backward()
+    assert take_penalties(model) is not None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
 from anyformer import create_model
 from anyformer.core.around import AroundTask
-from anyformer.core.errors import FitError, OptionError
+from anyformer.core.errors import DataError, FitError, OptionError
 from anyformer.core.registry import index, part_class, parts
+from anyformer.core.spec import Spec
 from anyformer.data.seeds import sample_seeds
 from anyformer.data.tokenizers import Bytes
 from anyformer.lab.train import TrainConfig, train
@@ -17,6 +20,7 @@ from anyformer.lab.train.distributed import joined
 from anyformer.lab.train.feed import Feed
 from anyformer.methods.pretraining.antlm import read_schedule, set_causal
 from anyformer.methods.pretraining.text_masking import choose_tokens, corrupt_spans, mask_tokens, word_starts
+from anyformer.tasks import create_task
 from anyformer.tasks.antlm import AntLM
 from anyformer.tasks.masked_text import MaskedText
 from anyformer.tasks.span_corruption import SpanCorruption
@@ -181,8 +185,23 @@ def test_a_model_that_cannot_be_switched_is_an_error():
 def test_a_base_without_a_mask_token_is_an_error():
     task = AntLM(length=64)
     batch = task.reading(False).sample("valid", torch.arange(2))
-    with pytest.raises(ValueError, match="takes scores of 257 words, the mask among them"):
+    with pytest.raises(ValueError, match="takes scores of 257 words at every token"):
         task.loss(create_model("llama_micro", vocab_size=256), {**batch, "ids": batch["ids"].clamp(max=255)})
+
+
+@pytest.mark.parametrize("name", ["text", "documents"])
+def test_an_encoder_is_not_measured_by_tokens_that_it_sees(name: str):
+    task: Any = create_task(name, length=32)
+    model = create_model("bert_micro", **task.model_options(), head=Spec("masked_lm"))
+    with pytest.raises(FitError, match="an encoder sees the tokens that are to be predicted: take a decoder"):
+        task.loss(model, task.sample("train", torch.arange(2)))
+
+
+def test_a_model_without_scores_of_words_is_an_error():
+    task = create_task("masked_text", length=32)
+    model = create_model("bert_micro", **{**task.model_options(), "head": Spec("classifier"), "num_classes": 2})
+    with pytest.raises(FitError, match=r"takes scores of 257 words at every token; this model gives \(2, 2\)"):
+        task.loss(model, task.sample("train", torch.arange(2)))
 
 
 def test_antlm_measures_both_objectives_and_leaves_the_model_causal():
@@ -193,6 +212,13 @@ def test_antlm_measures_both_objectives_and_leaves_the_model_causal():
     assert all(block.mixer.causal for block in result.model.blocks)
     answer = task.predict(result.model, ["the statement"], tokens=4)[0]
     assert {"continuation", "masked", "restored"} <= set(answer)
+
+
+@pytest.mark.parametrize(("name", "model"), [("masked_text", "bert_micro"), ("span_corruption", "t5_micro")])
+def test_a_text_that_is_too_short_to_lose_anything_is_named(name: str, model: str):
+    task = create_task(name, length=32)
+    with pytest.raises(DataError, match=f"the task '{name}' takes texts of two tokens or more; given 'a'"):
+        task.predict(create_model(model, **task.model_options()), ["a"])
 
 
 def test_the_tasks_are_known():

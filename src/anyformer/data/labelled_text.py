@@ -1,15 +1,16 @@
-"""Texts, or pairs of them, with a class: tables, JSON lines, and folders with a folder for each class."""
+"""Texts, or pairs of them, with a class or several labels: tables, JSON lines, folders with a folder for each class."""
 
 from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from anyformer.core.errors import DataError
+from anyformer.core.errors import DataError, OptionError
 from anyformer.data.images import Listing, deal
 from anyformer.data.long_text import list_texts
 from anyformer.data.splits import FOLDERS, SPLITS, check_splits, part_files
@@ -26,6 +27,15 @@ class Labelled:
     label: str
 
 
+@dataclass(frozen=True)
+class MultiLabelled:
+    """A text, or two that belong together, and the names of its labels: none, one or several."""
+
+    texts: tuple[str, ...]
+    labels: tuple[str, ...]
+
+
+Sample = TypeVar("Sample", Labelled, MultiLabelled)
 Parts = dict[str, list[Labelled]]
 """The samples of "train", "valid" and "test"."""
 
@@ -59,8 +69,7 @@ def read_labelled(path: str | Path, columns: Columns = Columns(), encoding: str 
         DataError: naming the file and the line that is none, the columns that there are, or the part that is empty.
     """
     path = Path(path)
-    files = part_files(path, SUFFIXES) if path.is_dir() else {}
-    if path.is_dir() and "train" not in files:
+    if path.is_dir() and "train" not in part_files(path, SUFFIXES):
         if columns.second is not None:
             raise DataError(
                 f"{path} is a folder without train.csv, train.tsv or train.jsonl, where pairs are read from."
@@ -71,29 +80,97 @@ def read_labelled(path: str | Path, columns: Columns = Columns(), encoding: str 
             split: [Labelled((read_text(listing.paths[i], encoding),), names[i]) for i in rows]
             for split, rows in dealt.items()
         }
-    files = files or {"": path}
-    rows = [row for part, file in files.items() for row in _read(file, columns, encoding, part)]
-    parts = _dealt(rows, path, seed)
+    rows = []
+    for split, where, row in _rows(path, columns, encoding):
+        label = str(row[columns.label]).strip()
+        if not label:
+            raise DataError(f"{where}: {columns.label!r} is empty; fill it or leave out the row.")
+        rows.append((split, Labelled(_texts(row, where, columns), label)))
+    parts = _dealt(rows, [sample.label for _, sample in rows], path, seed)
     check_splits(parts, path)
     return parts
 
 
-def _dealt(rows: Sequence[tuple[str, Labelled]], path: Path, seed: int) -> Parts:
-    """The rows in the parts that they name, the missing parts out of the others; an equal first text stays together."""
-    together: dict[tuple[str, str], list[Labelled]] = {}
-    for split, sample in rows:
-        together.setdefault((split, sample.texts[0]), []).append(sample)
-    groups = list(together.values())
-    classes = sorted({sample.label for _, sample in rows})
+def read_multilabelled(
+    path: str | Path,
+    columns: Columns = Columns(label="labels"),
+    separator: str = ";",
+    encoding: str = "utf-8",
+    seed: int = 0,
+) -> dict[str, list[MultiLabelled]]:
+    """The samples of a file, or of a folder with a file for each part, as `read_labelled` takes them.
+
+    Args:
+        path: as `read_labelled`'s, but folders of .txt files for each class.
+        columns: names of the text, the labels and, for pairs, the second text.
+        separator: between the labels of a row; in JSON lines they may be a list. A row without any has none.
+        encoding, seed: as `read_labelled`'s. A label that few samples have is dealt to "train" first.
+
+    Raises:
+        OptionError: an empty separator.
+        DataError: as `read_labelled`, and for labels that are neither a text nor a list of texts.
+    """
+    path = Path(path)
+    if not separator:
+        raise OptionError('a separator stands between labels, such as ";" or "|"; given an empty one.')
+    if path.is_dir() and "train" not in part_files(path, SUFFIXES):
+        raise DataError(f"{path} is a folder without train.csv, train.tsv or train.jsonl, where labels are read from.")
+    rows = [
+        (split, MultiLabelled(_texts(row, where, columns), _several(row[columns.label], separator, where)))
+        for split, where, row in _rows(path, columns, encoding)
+    ]
+    counts = Counter(label for _, sample in rows for label in sample.labels)
+    rarest = [min(sample.labels, key=lambda label: (counts[label], label), default="") for _, sample in rows]
+    parts = _dealt(rows, rarest, path, seed)
+    check_splits(parts, path)
+    return parts
+
+
+def _several(given: Any, separator: str, where: str) -> tuple[str, ...]:
+    """The labels that a row names, each once, in its order."""
+    found = given.split(separator) if isinstance(given, str) else given
+    if not isinstance(found, list) or not all(isinstance(label, str) for label in found):
+        raise DataError(
+            f"{where}: labels are a text with {separator!r} between them or a list of texts; given {given!r}."
+        )
+    return tuple(dict.fromkeys(label.strip() for label in found if label.strip()))
+
+
+def _dealt(rows: Sequence[tuple[str, Sample]], kinds: Sequence[str], path: Path, seed: int) -> dict[str, list[Sample]]:
+    """The rows in the parts that they name, the missing parts out of the others, evenly by their `kinds`.
+
+    Rows with an equal first text stay together.
+    """
+    together: dict[tuple[str, str], list[int]] = {}
+    for i, (split, sample) in enumerate(rows):
+        together.setdefault((split, sample.texts[0]), []).append(i)
+    groups, classes = list(together.values()), sorted(set(kinds))
+    numbers = {name: i for i, name in enumerate(classes)}
     listing = Listing(
-        path, (), tuple(classes.index(g[0].label) for g in groups), tuple(s for s, _ in together), tuple(classes)
+        path, (), tuple(numbers[kinds[group[0]]] for group in groups), tuple(s for s, _ in together), tuple(classes)
     )
     dealt = deal(listing, list(range(len(groups))), seed)
-    return {split: [sample for i in dealt[split] for sample in groups[i]] for split in SPLITS}
+    return {split: [rows[i][1] for k in dealt[split] for i in groups[k]] for split in SPLITS}
 
 
-def _read(file: Path, columns: Columns, encoding: str, part: str) -> Iterator[tuple[str, Labelled]]:
-    """The samples of a file, each with its part ("" where it names none)."""
+def _rows(path: Path, columns: Columns, encoding: str) -> Iterator[tuple[str, str, dict[Any, Any]]]:
+    """Each row of a file, or of the files of a folder's parts: its part, where it stands, and what it says."""
+    files = part_files(path, SUFFIXES) if path.is_dir() else {"": path}
+    for part, file in files.items():
+        yield from _file_rows(file, columns, encoding, part)
+
+
+def _texts(row: dict[Any, Any], where: str, columns: Columns) -> tuple[str, ...]:
+    """The texts of a row."""
+    found = tuple(str(row[name]).strip() for name in columns.all[:-1])
+    if not all(found):
+        blank = columns.all[found.index("")]
+        raise DataError(f"{where}: {blank!r} is empty; fill it or leave out the row.")
+    return found
+
+
+def _file_rows(file: Path, columns: Columns, encoding: str, part: str) -> Iterator[tuple[str, str, dict[Any, Any]]]:
+    """The rows of a file, each with its part ("" where it names none) and where it stands."""
     if file.suffix.lower() not in SUFFIXES:
         raise DataError(f"{file} is none of {', '.join(SUFFIXES)}, nor a folder of texts for each class.")
     text = read_text(file, encoding)
@@ -107,14 +184,10 @@ def _read(file: Path, columns: Columns, encoding: str, part: str) -> Iterator[tu
                 f"{where}: there is no {missing!r} among {', '.join(map(str, row)) or 'nothing'}: name the columns of "
                 "the text and of its class by text= and label=, and that of the second text, if any, by second=."
             )
-        *texts, label = (str(row[name]).strip() for name in columns.all)
-        if not label or not all(texts):
-            blank = next(name for name, value in zip(columns.all, (*texts, label), strict=True) if not value)
-            raise DataError(f"{where}: {blank!r} is empty; fill it or leave out the row.")
         split = str(row.get("split") or "").strip().lower()
         if split and split not in FOLDERS:
             raise DataError(f"{where}: the split is {split!r}; it is train, valid, test or empty.")
-        yield part or FOLDERS.get(split, ""), Labelled(tuple(texts), label)
+        yield part or FOLDERS.get(split, ""), where, row
     if empty:
         raise DataError(f"{file} has no rows below its names.")
 

@@ -6,8 +6,12 @@ splitmix64 (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number gen
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
+
+from anyformer.data.splits import SPLITS
 
 ORDER, AUGMENT, DROPOUT = range(3)
 """What a run's seed is for: each use has random numbers of its own."""
@@ -43,6 +47,12 @@ def combine(*numbers: int) -> int:
     for number in numbers:
         state = scramble(state ^ _signed(number))
     return int(_right(state, 1))
+
+
+def parts_to_draw(train: int, other: int, seed: int) -> Iterator[tuple[str, int, int]]:
+    """For each part of a generated set its name, how many samples it has, and a seed of its own."""
+    for i, split in enumerate(SPLITS):
+        yield split, train if split == "train" else other, combine(seed, i)
 
 
 def epoch_seed(run: int, epoch: int) -> int:

@@ -21,8 +21,7 @@ def create_task(name: str | Task, **options: Any) -> Task:
 
     Raises `UnknownName` with the nearest names, `OptionError` for options that the task does not have.
     """
-    import inspect
-
+    from anyformer.core.build import parameters
     from anyformer.core.registry import index, resolve
 
     if not isinstance(name, str):
@@ -34,7 +33,7 @@ def create_task(name: str | Task, **options: Any) -> Task:
     make = resolve(known[name]["target"])
     if path:
         options["path"] = path
-    accepted = inspect.signature(make).parameters
+    accepted = {option: parameter for option, (parameter, _) in parameters(make).items()}
     for option in options:
         if option not in accepted:
             raise OptionError(f"task {name!r} has no option {option!r}; {suggest(option, accepted)}")

@@ -30,6 +30,15 @@ def f1(answer: str, truths: Sequence[str]) -> float:
     return max(_f1(normalized(answer).split(), normalized(truth).split()) for truth in truths or [""])
 
 
+def answer_scores(answers: Sequence[str], truths: Sequence[Sequence[str]]) -> dict[str, float]:
+    """The mean "f1" and "exact_match" of answers, each with its truths."""
+    pairs = list(zip(answers, truths, strict=True))
+    return {
+        "f1": sum(f1(*pair) for pair in pairs) / len(pairs),
+        "exact_match": sum(exact_match(*pair) for pair in pairs) / len(pairs),
+    }
+
+
 def _f1(answer: list[str], truth: list[str]) -> float:
     if not answer or not truth:
         return float(answer == truth)

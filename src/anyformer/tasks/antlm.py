@@ -10,11 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from anyformer.core.errors import FitError
 from anyformer.methods.pretraining.antlm import read_schedule, set_causal
-from anyformer.tasks.language import Text, token_loss
+from anyformer.tasks.language import Text, log_frequencies, scores
 from anyformer.tasks.masked_text import MaskedText, masked_metrics
-from anyformer.tasks.task import Baseline, Batch, measuring
+from anyformer.tasks.task import Baseline, Batch
 
 
 class AntLM(MaskedText):
@@ -26,8 +25,7 @@ class AntLM(MaskedText):
 
     Args:
         schedule: epochs of each kind, as "2c6m2c".
-        ratio: share of the tokens that are hidden, as `MaskedText`'s.
-        path, tokenizer, length, vocab_size, encoding: as `Text`'s.
+        path, options: as `MaskedText`'s.
     """
 
     name = "antlm"
@@ -38,16 +36,12 @@ class AntLM(MaskedText):
     def __init__(
         self,
         path: str | Path | None = None,
-        tokenizer: str = "bytes",
-        length: int = 64,
-        vocab_size: int = 1024,
-        encoding: str = "utf-8",
         schedule: str = "2c6m2c",
-        ratio: float = 0.15,
+        **options: Any,
     ):
         self.schedule = read_schedule(schedule)
         self.stated = schedule
-        super().__init__(path, tokenizer, length, vocab_size, encoding, ratio)
+        super().__init__(path, **options)
         self.causal = self.schedule[0]
 
     def model_options(self) -> dict[str, Any]:
@@ -73,39 +67,24 @@ class AntLM(MaskedText):
     def logits(self, model: nn.Module, batch: Batch) -> Tensor:
         """The scores of words; the model stays switched to the objective of the batch, for the way back."""
         set_causal(model, bool(batch["causal"][0]))
-        return self.scores(model, batch)
-
-    def scores(self, model: nn.Module, batch: Batch) -> Tensor:
-        found = model(batch["ids"])
-        if found.shape[:-1] != batch["ids"].shape or found.shape[-1] <= self.mask:
-            raise FitError(
-                f"the task {self.name!r} takes scores of {self.mask + 1} words, the mask among them, at every token; "
-                f"this model gives {tuple(found.shape)} for ids {tuple(batch['ids'].shape)}: take a decoder, or an "
-                'encoder with head="masked_lm", and vocab_size from the task.'
-            )
-        return found
+        return scores(self, model, batch["ids"])
 
     def baseline(self, split: str = "valid") -> Baseline:
         """Tokens by their frequency, for both objectives alike."""
         masked = super().baseline(split)
-        counts = torch.bincount(self.tokens["train"], minlength=self.tokenizer.vocab_size) + 1.0
-        nats = float((counts.sum().log() - counts.log())[self.tokens[split][1:]].mean())
+        frequencies = log_frequencies(self.tokens["train"], self.tokenizer.vocab_size)
+        nats = -float(frequencies[self.tokens[split][1:]].mean())
         return Baseline(masked.what, (masked.value + nats) / 2, 0.5)
 
     def evaluate(self, model: nn.Module, split: str = "valid", *, batch_size: int = 64) -> dict[str, Any]:
         """ "next_token_loss" and "masked_loss" in nats, and "mean_loss" of both; the model is causal afterwards."""
         hidden = masked_metrics(self.reading(False), model, split, batch_size)
-        nats, tokens, causal = 0.0, 0, self.reading(True)
-        with measuring(model) as device:
-            for _, batch in causal.batches(split, batch_size, device):
-                count = self.count(batch)
-                nats += float(token_loss(causal.logits(model, batch), batch["targets"])) * count
-                tokens += count
-        mean = (nats / tokens + hidden["masked_loss"]) / 2
+        following, _ = self.reading(True).mean_loss(model, split, batch_size)
+        mean = (following + hidden["masked_loss"]) / 2
         return {
             "mean_loss": mean,
             "loss": mean,
-            "next_token_loss": nats / tokens,
+            "next_token_loss": following,
             "masked_loss": hidden["masked_loss"],
             "masked_accuracy": hidden["masked_accuracy"],
         }

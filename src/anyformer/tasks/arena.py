@@ -19,8 +19,8 @@ from anyformer.data.digits import MEAN, STD, digits
 from anyformer.data.images import deal, read_folder
 from anyformer.data.pictures import Picture, enlarge, gray
 from anyformer.data.pixels import read_image
-from anyformer.data.seeds import combine
-from anyformer.data.splits import SPLITS, stratified
+from anyformer.data.seeds import combine, parts_to_draw
+from anyformer.data.splits import stratified
 from anyformer.tasks.sequences import SequenceClassification
 from anyformer.tasks.task import measuring, to_device
 
@@ -132,10 +132,10 @@ class Matching(SequenceClassification):
 
     def __init__(self, path: str | Path | None = None, length: int = 128, samples: int = 3000, seed: int = 0):
         if path is None:
-            counts = {"train": samples, "valid": max(1, samples // 6), "test": max(1, samples // 6)}
-            seeds = {split: combine(seed, i) for i, split in enumerate(SPLITS)}
-            texts = {s: long_text.languages(2 * n, length, seeds[s]) for s, n in counts.items()}
-            found = {s: long_text.paired(*texts[s], n, seeds[s]) for s, n in counts.items()}
+            found = {
+                split: long_text.paired(*long_text.languages(2 * count, length, own), count, own)
+                for split, count, own in parts_to_draw(samples, max(1, samples // 6), seed)
+            }
         else:
             found = long_text.read_matches(path)
         parts = {
@@ -260,10 +260,9 @@ class Pathfinder(PixelSequences):
         classes = ("apart", "joined")
         size = (8 if path is None else 32) if size is None else size
         if path is None:
-            counts = {"train": samples, "valid": max(1, samples // 6), "test": max(1, samples // 6)}
             found = {
-                split: _drawn(size, path_length, distractors, counts[split], combine(seed, i))
-                for i, split in enumerate(SPLITS)
+                split: _drawn(size, path_length, distractors, count, own)
+                for split, count, own in parts_to_draw(samples, max(1, samples // 6), seed)
             }
             super().__init__(found, classes, source="generated")
             return

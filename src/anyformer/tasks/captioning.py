@@ -20,7 +20,8 @@ from anyformer.data.seeds import sample_seeds, uniform
 from anyformer.data.splits import SPLITS
 from anyformer.tasks.cider import Cider
 from anyformer.tasks.task import IGNORE, Baseline, Batch, Task, measuring
-from anyformer.tasks.translation import END, MARKS, PAD, START, padded, token_loss
+from anyformer.tasks.texts import padded
+from anyformer.tasks.translation import END, MARKS, PAD, START, token_loss
 
 CHOICE = 0
 """Which of a sample's random numbers chooses among its captions."""

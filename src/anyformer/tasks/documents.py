@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,9 @@ from anyformer.core.errors import DataError, FitError
 from anyformer.core.part import TokenMixer
 from anyformer.core.segments import Segments
 from anyformer.data.documents import deal, pydoc_paragraphs, read_documents
-from anyformer.data.tokenizers import make_tokenizer
-from anyformer.tasks.language import Text, check_length
+from anyformer.tasks.language import Text, check_causal, check_length
 from anyformer.tasks.task import Batch
+from anyformer.tasks.texts import digest
 
 
 class Documents(Text):
@@ -48,10 +47,8 @@ class Documents(Text):
         documents = pydoc_paragraphs() if path is None else read_documents(path, encoding)
         self.source = "paragraphs of pydoc_data.topics" if path is None else str(path)
         parts = deal(documents, self.source, seed=seed)
-        self.digest = hashlib.sha256("\0".join(documents).encode()).hexdigest()[:12]
-        self.length = length
-        self.tokenizer_name = tokenizer
-        self.tokenizer: Any = self.marked(make_tokenizer(tokenizer, "\n\n".join(parts["train"]), vocab_size))
+        self.digest, self.length = digest(documents), length
+        self.learn(tokenizer, parts["train"], vocab_size)
         end = self.tokenizer.marks["end"]
         self.documents = {split: len(part) for split, part in parts.items()}
         self.tokens, self.numbers, self.bytes = {}, {}, {}
@@ -85,6 +82,7 @@ class Documents(Text):
         return {**batch, "documents": numbers - numbers[:, :1] + 1}
 
     def logits(self, model: nn.Module, batch: Batch) -> Tensor:
+        check_causal(model)
         check_packing(model)
         return model(batch["ids"], Segments(batch["documents"]))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,19 +15,18 @@ from anyformer.core.segments import Segments
 from anyformer.data.intents import read_utterances, travel
 from anyformer.data.pictures import Picture, highlighted
 from anyformer.data.splits import SPLITS
-from anyformer.data.tokenizers import Marked, make_tokenizer
 from anyformer.methods.decoding.generate import generate
 from anyformer.tasks.language import token_loss
-from anyformer.tasks.spans import bracketed, kind_scores, pieces, span_scores, tag_spans
-from anyformer.tasks.task import IGNORE, Baseline, Batch, Task, measuring
-from anyformer.tasks.translation import padded
+from anyformer.tasks.spans import bracketed, frequent_tags, kind_scores, pieces, span_scores, tag_spans
+from anyformer.tasks.task import IGNORE, Baseline, Batch, measuring, to_device
+from anyformer.tasks.texts import TextTask, digest, padded
 
 UNKNOWN = 0
 """The id of a word that a tokenizer leaves nothing of; in those that are learned it stands for what is unknown."""
 OUTSIDE = "O"
 
 
-class IntentsSlots(Task):
+class IntentsSlots(TextTask):
     """The intent of a sentence and a tag for each word. Loss: cross-entropy of a word's tag and its sentence's intent.
 
     Metric: "slot_f1", F1 of exact spans, tags being written by the model itself, one after the other. Models take
@@ -51,6 +48,7 @@ class IntentsSlots(Task):
     metric = "slot_f1"
     higher_is_better = True
     default_model = "ctran_micro"
+    marks = ("class", "separator")
 
     def __init__(
         self,
@@ -78,9 +76,7 @@ class IntentsSlots(Task):
         self.tags = (OUTSIDE, *sorted({tag for u in every for tag in u.tags} - {OUTSIDE}))
         self.intents = tuple(sorted({u.intent for u in every}))
         self.start = len(self.tags)
-        texts = [" ".join(u.words) for u in self.parts["train"]]
-        inner = make_tokenizer(tokenizer, "\n\n".join(texts), vocab_size)
-        self.tokenizer_name, self.tokenizer = tokenizer, Marked(inner, ("class", "separator"))
+        self.learn(tokenizer, (" ".join(u.words) for u in self.parts["train"]), vocab_size)
         self.encoded = {split: [self.encode(u.words) for u in self.parts[split]] for split in SPLITS}
         self.length = max(len(ids) for rows in self.encoded.values() for ids, _ in rows)
         numbers = {tag: i for i, tag in enumerate(self.tags)}
@@ -98,8 +94,7 @@ class IntentsSlots(Task):
 
     def model_options(self) -> dict[str, Any]:
         return {
-            "vocab_size": self.tokenizer.vocab_size, "max_length": self.length, "slots": len(self.tags) + 1,
-            "intents": len(self.intents), "start": self.start,
+            **super().model_options(), "slots": len(self.tags) + 1, "intents": len(self.intents), "start": self.start
         }  # fmt: skip
 
     def size(self, split: str) -> int:
@@ -139,15 +134,9 @@ class IntentsSlots(Task):
             intents.contiguous(), batch["intents"], label_smoothing
         )
 
-    def count(self, batch: Batch) -> int:
-        return int((batch["targets"] != IGNORE).sum())
-
     def baseline(self, split: str = "valid") -> Baseline:
-        counts: dict[str, Counter[str]] = {}
-        for utterance in self.parts["train"]:
-            for word, tag in zip(utterance.words, utterance.tags, strict=True):
-                counts.setdefault(word, Counter())[tag] += 1
-        often = {word: found.most_common(1)[0][0] for word, found in counts.items()}
+        known = self.parts["train"]
+        often, _ = frequent_tags((u.words for u in known), (u.tags for u in known))
         part = self.parts[self.check_split(split)]
         guesses = [[often.get(word, OUTSIDE) for word in u.words] for u in part]
         return Baseline("the most frequent tag of each word", span_scores([u.tags for u in part], guesses)["f1"], 0.15)
@@ -200,7 +189,7 @@ class IntentsSlots(Task):
                 raise DataError(f"a sentence has a word at least; given {text!r}.")
             batch = self.collated([self.encode(words)])
             with measuring(model) as device:
-                chances, (tags,) = self.written(model, {name: t.to(device) for name, t in batch.items()})
+                chances, (tags,) = self.written(model, to_device(batch, device))
             best = int(chances[0].argmax())
             spans = [{"kind": kind, "text": " ".join(words[a:b])} for a, b, kind in tag_spans(tags)]
             found.append(
@@ -233,17 +222,13 @@ class IntentsSlots(Task):
         ]
 
     def facts(self) -> dict[str, Any]:
-        told = "\0".join(" ".join((*u.words, *u.tags, u.intent)) for split in SPLITS for u in self.parts[split])
+        told = (" ".join((*u.words, *u.tags, u.intent)) for split in SPLITS for u in self.parts[split])
         return {
-            "task": self.name,
-            "source": self.source,
-            "digest": hashlib.sha256(told.encode()).hexdigest()[:12],
+            **super().facts(),
+            "digest": digest(told),
             "sizes": {split: self.size(split) for split in SPLITS},
-            "tokenizer": self.tokenizer_name,
-            "vocab_size": self.tokenizer.vocab_size,
             "tags": len(self.tags),
             "intents": list(self.intents),
-            "length": self.length,
         }
 
 

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anyformer.core.errors import DataError, OptionError
+from anyformer.core.errors import DataError, FitError, OptionError
 from anyformer.data.seeds import sample_seeds, uniform
 from anyformer.data.text import cut, pydoc_text, read_text
-from anyformer.data.tokenizers import Marked, Tokenizer, make_tokenizer
 from anyformer.tasks.metrics import bits_per_byte
-from anyformer.tasks.task import IGNORE, Baseline, Batch, Task, measuring
+from anyformer.tasks.task import IGNORE, Baseline, Batch, measuring
+from anyformer.tasks.texts import TextTask, digest
 
 SHIFT = 0
 """Stream of random numbers: where in its stretch a training window starts."""
 
 
-class Text(Task):
+class Text(TextTask):
     """Predict each next token of a text. Loss: cross-entropy. Metric: bits per byte; beside it perplexity.
 
     A sample is a window of `length` tokens. In training, windows start anywhere; in measuring they tile the text, so
@@ -42,8 +41,6 @@ class Text(Task):
     metric = "bits_per_byte"
     higher_is_better = False
     default_model = "gpt2_micro"
-    marks: ClassVar[tuple[str, ...]] = ()
-    """Tokens beside those of the text that the objective needs."""
 
     def __init__(
         self,
@@ -57,10 +54,8 @@ class Text(Task):
         text = pydoc_text() if path is None else read_text(Path(path), encoding)
         parts = cut(text)
         self.source = "pydoc_data.topics" if path is None else str(path)
-        self.digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-        self.length = length
-        self.tokenizer_name = tokenizer
-        self.tokenizer = self.marked(make_tokenizer(tokenizer, parts["train"], vocab_size))
+        self.digest, self.length = digest([text]), length
+        self.learn(tokenizer, [parts["train"]], vocab_size)
         self.tokens = {split: torch.tensor(self.tokenizer.encode(part)) for split, part in parts.items()}
         for split, tokens in self.tokens.items():
             if len(tokens) < length + 1:
@@ -70,17 +65,10 @@ class Text(Task):
                 )
         self.bytes = {split: self._bytes(split, part) for split, part in parts.items()}
 
-    def marked(self, tokenizer: Tokenizer) -> Any:
-        """The tokenizer with the marks of the objective."""
-        return Marked(tokenizer, self.marks) if self.marks else tokenizer
-
     def _bytes(self, split: str, part: str) -> int:
         """Bytes of a part, as far as its tokens tell them: a tokenizer that drops spaces is not paid for them."""
         whole = part if self.tokenizer.lossless else self.tokenizer.decode(self.tokens[split].tolist())
         return len(whole.encode())
-
-    def model_options(self) -> dict[str, Any]:
-        return {"vocab_size": self.tokenizer.vocab_size, "max_length": self.length}
 
     def size(self, split: str) -> int:
         return math.ceil((len(self.tokens[self.check_split(split)]) - 1) / self.length)
@@ -105,17 +93,17 @@ class Text(Task):
         return token_loss(self.logits(model, batch), batch["targets"], label_smoothing)
 
     def logits(self, model: nn.Module, batch: Batch) -> Tensor:
-        """`(b, length, vocab_size)`: what the model says of each place."""
-        return model(batch["ids"])
+        """`(b, length, vocab_size)`: what the model says of each place.
 
-    def count(self, batch: Batch) -> int:
-        return int((batch["targets"] != IGNORE).sum())
+        Raises `FitError` for a model that sees the tokens it is to predict, or has no scores of words for each token.
+        """
+        check_causal(model)
+        return scores(self, model, batch["ids"])
 
     def baseline(self, split: str = "valid") -> Baseline:
         """Each token by its frequency in the training part, whatever comes before (add-one smoothed)."""
-        counts = torch.bincount(self.tokens["train"], minlength=self.tokenizer.vocab_size) + 1.0
         tokens = self.tokens[self.check_split(split)][1:]
-        nats = float((counts.sum().log() - counts.log())[tokens].mean())
+        nats = -float(log_frequencies(self.tokens["train"], self.tokenizer.vocab_size)[tokens].mean())
         return Baseline("tokens by their frequency", bits_per_byte(nats, len(tokens), self._predicted(split)), 0.5)
 
     def _predicted(self, split: str) -> int:
@@ -124,13 +112,7 @@ class Text(Task):
 
     def evaluate(self, model: nn.Module, split: str = "valid", *, batch_size: int = 16) -> dict[str, Any]:
         """Bits per byte, mean loss in nats per token, perplexity per token."""
-        nats, tokens = 0.0, 0
-        with measuring(model) as device:
-            for _, batch in self.batches(split, batch_size, device):
-                count = self.count(batch)
-                nats += float(self.loss(model, batch)) * count
-                tokens += count
-        loss = nats / tokens
+        loss, tokens = self.mean_loss(model, split, batch_size)
         return {
             "bits_per_byte": bits_per_byte(loss, tokens, self._predicted(split)),
             "loss": loss,
@@ -172,21 +154,71 @@ class Text(Task):
         return found
 
     def facts(self) -> dict[str, Any]:
-        return {
-            "task": self.name,
-            "source": self.source,
-            "digest": self.digest,
-            "tokenizer": self.tokenizer_name,
-            "vocab_size": self.tokenizer.vocab_size,
-            "length": self.length,
-            "bytes": self.bytes,
-        }
+        return {**super().facts(), "digest": self.digest, "bytes": self.bytes}
+
+
+class CorruptedText(Text):
+    """Restore windows of a text of which something was taken away; each is whole and spoiled by its sample's seed.
+
+    In measuring, the same is taken away every time. A task says in `corrupt` what.
+    """
+
+    def size(self, split: str) -> int:
+        """Whole windows alone, so that all lose as much."""
+        return len(self.tokens[self.check_split(split)]) // self.length
+
+    def sample(self, split: str, indices: Tensor, *, seed: int = 0, train: bool = False) -> Batch:
+        """What `corrupt` makes of the windows."""
+        at = self.places(split, indices, seed=seed, train=train)[:, :-1]
+        return self.corrupt(self.tokens[split][at], sample_seeds(seed, indices))
+
+    def corrupt(self, ids: Tensor, seeds: Tensor) -> Batch:
+        """Spoil `ids` `(b, n)`, drawn by each row's seed."""
+        raise NotImplementedError
+
+    def logits(self, model: nn.Module, batch: Batch) -> Tensor:
+        return scores(self, model, batch["ids"])
+
+    def corrupted(self, inputs: Sequence[str]) -> Iterator[tuple[str, Tensor, Batch]]:
+        """Each new text with its ids `(1, n)` and its batch of one. Raises `DataError` for less than two tokens."""
+        for i, text in enumerate(inputs):
+            ids = torch.tensor([self.tokenizer.encode(text)[: self.length]], dtype=torch.long)
+            if ids.shape[1] < 2:
+                raise DataError(f"the task {self.name!r} takes texts of two tokens or more; given {text!r}.")
+            yield text, ids, self.corrupt(ids, sample_seeds(0, torch.tensor([i])))
 
 
 def check_length(length: int) -> None:
     """Raise `OptionError` for a window without a token to predict."""
     if length < 2:
         raise OptionError(f"length is at least 2 tokens; given {length}.")
+
+
+def check_causal(model: nn.Module) -> None:
+    """Raise `FitError` for an encoder, whose tokens see later ones."""
+    if getattr(getattr(model, "module", model), "name", "") == "encoder":
+        raise FitError(
+            "an encoder sees the tokens that are to be predicted: take a decoder, such as gpt2_micro or mamba_micro, "
+            "or the task 'masked_text'."
+        )
+
+
+def scores(task: Any, model: nn.Module, ids: Tensor) -> Tensor:
+    """`(b, n, v)`: the model's scores of words at every token. Raises `FitError` where it gives something else."""
+    found = model(ids)
+    if found.shape[:-1] != ids.shape or found.shape[-1] < task.tokenizer.vocab_size:
+        raise FitError(
+            f"the task {task.name!r} takes scores of {task.tokenizer.vocab_size} words at every token; this model "
+            f"gives {tuple(found.shape)} for ids {tuple(ids.shape)}: take a decoder, or an encoder with "
+            'head="masked_lm" where the task is to fill gaps, and vocab_size from the task.'
+        )
+    return found
+
+
+def log_frequencies(tokens: Tensor, vocab_size: int) -> Tensor:
+    """`(vocab_size,)`: the log of each token's share of these tokens, as if there were one more of each."""
+    counts = torch.bincount(tokens, minlength=vocab_size) + 1.0
+    return counts.log() - counts.sum().log()
 
 
 def token_loss(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:

@@ -9,26 +9,23 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from anyformer.core.errors import DataError
 from anyformer.core.spec import Spec
-from anyformer.data.seeds import sample_seeds
 from anyformer.methods.pretraining.masking import check_ratio
 from anyformer.methods.pretraining.text_masking import choose_tokens, mask_tokens, word_starts
-from anyformer.tasks.language import Text, token_metrics
+from anyformer.tasks.language import CorruptedText, log_frequencies, token_metrics
 from anyformer.tasks.task import IGNORE, Baseline, Batch, measuring
 
 
-class MaskedText(Text):
+class MaskedText(CorruptedText):
     """Restore hidden tokens of a text. Loss: cross-entropy over the hidden tokens alone. Metric: that loss.
 
     Of the chosen tokens 80 % are replaced by a mask, 10 % by others, 10 % stay. Devlin et al. 2018 (BERT),
-    arXiv:1810.04805, section 3.1. Models are encoders with scores of words, `head="masked_lm"`. In measuring, the same
-    tokens are hidden every time.
+    arXiv:1810.04805, section 3.1. Models are encoders with scores of words, `head="masked_lm"`.
 
     Args:
         ratio: share of the tokens that are chosen.
         unit: what is chosen, "tokens" or whole "words".
-        path, tokenizer, length, vocab_size, encoding: as `Text`'s.
+        path, length, options: as `Text`'s.
     """
 
     name = "masked_text"
@@ -40,14 +37,12 @@ class MaskedText(Text):
     def __init__(
         self,
         path: str | Path | None = None,
-        tokenizer: str = "bytes",
         length: int = 64,
-        vocab_size: int = 1024,
-        encoding: str = "utf-8",
         ratio: float = 0.15,
         unit: Literal["tokens", "words"] = "tokens",
+        **options: Any,
     ):
-        super().__init__(path, tokenizer, length, vocab_size, encoding)
+        super().__init__(path, length=length, **options)
         check_ratio(ratio)
         self.ratio, self.unit = ratio, unit
         self.mask = self.tokenizer.marks["mask"]
@@ -56,17 +51,8 @@ class MaskedText(Text):
     def model_options(self) -> dict[str, Any]:
         return {**super().model_options(), "head": Spec("masked_lm")}
 
-    def size(self, split: str) -> int:
-        """Whole windows alone: a hidden token always has its sides."""
-        return len(self.tokens[self.check_split(split)]) // self.length
-
-    def sample(self, split: str, indices: Tensor, *, seed: int = 0, train: bool = False) -> Batch:
-        """ "ids" `(b, length)` with hidden tokens, and "targets", which are `IGNORE` at all others."""
-        at = self.places(split, indices, seed=seed, train=train)[:, :-1]
-        return self.hide(self.tokens[split][at], sample_seeds(seed, indices))
-
-    def hide(self, ids: Tensor, seeds: Tensor) -> Batch:
-        """Hide tokens of `ids` `(b, n)`, drawn by each row's seed."""
+    def corrupt(self, ids: Tensor, seeds: Tensor) -> Batch:
+        """ "ids" `(b, n)` with hidden tokens, and "targets", which are `IGNORE` at all others."""
         starts = torch.ones_like(ids, dtype=torch.bool) if self.unit == "tokens" else word_starts(ids, self.pieces)
         chosen = choose_tokens(seeds, starts, self.ratio)
         ordinary = self.tokenizer.inner.vocab_size
@@ -75,9 +61,9 @@ class MaskedText(Text):
 
     def baseline(self, split: str = "valid") -> Baseline:
         """Each hidden token by its frequency in the training part (add-one smoothed)."""
-        counts = torch.bincount(self.tokens["train"], minlength=self.tokenizer.vocab_size) + 1.0
         targets = self.sample(split, torch.arange(self.size(split)))["targets"]
-        nats = float((counts.sum().log() - counts.log())[targets[targets != IGNORE]].mean())
+        frequencies = log_frequencies(self.tokens["train"], self.tokenizer.vocab_size)
+        nats = -float(frequencies[targets[targets != IGNORE]].mean())
         return Baseline("tokens by their frequency", nats, 0.3)
 
     def evaluate(self, model: nn.Module, split: str = "valid", *, batch_size: int = 64) -> dict[str, Any]:
@@ -88,11 +74,7 @@ class MaskedText(Text):
         """Each text with tokens hidden, as the model restores it, and the share that it gets right."""
         found = []
         with measuring(model) as device:
-            for i, text in enumerate(inputs):
-                ids = torch.tensor([self.tokenizer.encode(text)[: self.length]], dtype=torch.long)
-                if ids.shape[1] < 2:
-                    raise DataError(f"a text to hide tokens of has two tokens or more; given {text!r}.")
-                batch = self.hide(ids, sample_seeds(0, torch.tensor([i])))
+            for text, ids, batch in self.corrupted(inputs):
                 guess = model(batch["ids"].to(device)).argmax(-1).cpu()
                 hidden = batch["targets"] != IGNORE
                 found.append(

@@ -49,6 +49,32 @@ def classified(truth: Tensor, guess: Tensor, loss: float, classes: Sequence[str]
     }
 
 
+def labelled(truth: Tensor, guess: Tensor, loss: float, classes: Sequence[str]) -> dict[str, Any]:
+    """What `evaluate` says of samples with several labels, `(n, classes)` bool, whose losses sum up to `loss`.
+
+    "micro_f1" counts labels of all classes together, "macro_f1" is the mean over classes; a class that is neither
+    present nor guessed has an F1 of 0. "exact" is the share of samples all of whose labels are right.
+    """
+    hits, present, said = (t.sum(0) for t in (truth & guess, truth, guess))
+    dice = 2 * hits / (present + said).clamp(min=1)
+    return {
+        "micro_f1": float(2 * hits.sum() / (present + said).sum().clamp(min=1)),
+        "macro_f1": float(dice.mean()),
+        "exact": float((truth == guess).all(1).float().mean()),
+        "loss": loss / truth.numel(),
+        "classes": {
+            name: {
+                "samples": int(present[k]),
+                "precision": float(hits[k] / said[k].clamp(min=1)),
+                "recall": float(hits[k] / present[k].clamp(min=1)),
+                "f1": float(dice[k]),
+            }
+            for k, name in enumerate(classes)
+        },
+        "guesses": [[name for name, yes in zip(classes, row, strict=True) if yes] for row in guess.tolist()],
+    }
+
+
 def bits_per_byte(nats: float, tokens: int, size: int) -> float:
     """Bits that a byte of text costs: mean loss `nats` over `tokens` targets that stand for `size` bytes.
 

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from anyformer.core.errors import DataError, OptionError
 from anyformer.data.agreement import Pair, pairs, sentences
@@ -18,6 +17,7 @@ from anyformer.data.minimal_pairs import read_pairs
 from anyformer.data.text import read_text
 from anyformer.data.tokenizers import Bytes
 from anyformer.methods.decoding.likelihood import log_likelihood
+from anyformer.tasks.language import log_frequencies, token_loss
 from anyformer.tasks.task import IGNORE, Baseline, Batch, Task, measuring
 
 HELD = 0.05
@@ -93,10 +93,7 @@ class MinimalPairs(Task):
         return shifted(self.ids[self.check_split(split)][indices])
 
     def loss(self, model: nn.Module, batch: Batch, *, label_smoothing: float = 0.0) -> Tensor:
-        logits = model(batch["ids"]).float()
-        return F.cross_entropy(
-            logits.flatten(0, 1), batch["targets"].flatten(), ignore_index=IGNORE, label_smoothing=label_smoothing
-        )
+        return token_loss(model(batch["ids"]), batch["targets"], label_smoothing)
 
     def count(self, batch: Batch) -> int:
         return int((batch["targets"] != IGNORE).sum())
@@ -104,8 +101,7 @@ class MinimalPairs(Task):
     def baseline(self, split: str = "valid") -> Baseline:
         """Sentences by the frequency of their tokens, whatever their order."""
         tokens = self.ids["train"]
-        counts = torch.bincount(tokens[tokens != IGNORE], minlength=self.tokenizer.vocab_size) + 1.0
-        chances = counts.log() - counts.sum().log()
+        chances = log_frequencies(tokens[tokens != IGNORE], self.tokenizer.vocab_size)
         good, bad = (
             torch.tensor([float(chances[self.tokenizer.encode(s)].sum()) for s in side])
             for side in zip(*self.pairs[self.check_split(split)], strict=True)
@@ -125,12 +121,8 @@ class MinimalPairs(Task):
         """ "accuracy" over the pairs, and "loss" in nats a token over held-out sentences."""
         good, bad = zip(*self.pairs[self.check_split(split)], strict=True)
         right = self.scores(model, good, batch_size) > self.scores(model, bad, batch_size)
-        nats, tokens = 0.0, 0
-        with measuring(model) as device:
-            for _, batch in self.batches(split, batch_size, device):
-                nats += float(self.loss(model, batch)) * self.count(batch)
-                tokens += self.count(batch)
-        return {"accuracy": float(right.float().mean()), "loss": nats / tokens, "pairs": len(right), "tokens": tokens}
+        loss, tokens = self.mean_loss(model, split, batch_size)
+        return {"accuracy": float(right.float().mean()), "loss": loss, "pairs": len(right), "tokens": tokens}
 
     def predict(self, model: nn.Module, inputs: Sequence[str | Pair]) -> list[dict[str, Any]]:
         """For each text its log probability; for each pair both, and which one is preferred."""

@@ -14,13 +14,13 @@ from anyformer.core.errors import DataError
 from anyformer.data.questions import Question, comparisons, read_questions
 from anyformer.data.seeds import permutation
 from anyformer.data.splits import check_splits
-from anyformer.data.tokenizers import make_tokenizer
 from anyformer.methods.decoding.likelihood import score_continuations
 from anyformer.tasks.language import token_loss
-from anyformer.tasks.task import IGNORE, Baseline, Batch, Task
+from anyformer.tasks.task import IGNORE, Baseline, Batch
+from anyformer.tasks.texts import TextTask
 
 
-class MultipleChoice(Task):
+class MultipleChoice(TextTask):
     """Answer questions by the log-likelihood of each choice behind the question.
 
     The score of a choice is the sum of the log probabilities of its tokens; beside it, that sum for each token and for
@@ -62,8 +62,7 @@ class MultipleChoice(Task):
             self.parts = {"train": order[2 * kept :], "valid": order[kept : 2 * kept], "test": order[:kept]}
             check_splits(self.parts, path)
             self.source = str(path)
-        learned = "\n\n".join(q.text + q.choices[q.answer] for q in self.parts["train"])
-        self.tokenizer_name, self.tokenizer = tokenizer, make_tokenizer(tokenizer, learned, vocab_size)
+        self.learn(tokenizer, (q.text + q.choices[q.answer] for q in self.parts["train"]), vocab_size)
         every = [len(one) + len(two) for part in self.parts.values() for q in part for one, two in self.pairs(q)]
         self.length = max(every)
         self.rows = {split: self._encode(part) for split, part in self.parts.items()}
@@ -86,9 +85,6 @@ class MultipleChoice(Task):
             targets[i, len(text) - 1 : len(text) + len(choice) - 1] = torch.tensor(choice)
         return ids, targets
 
-    def model_options(self) -> dict[str, Any]:
-        return {"vocab_size": self.tokenizer.vocab_size, "max_length": self.length}
-
     def size(self, split: str) -> int:
         return len(self.parts[self.check_split(split)])
 
@@ -99,9 +95,6 @@ class MultipleChoice(Task):
 
     def loss(self, model: nn.Module, batch: Batch, *, label_smoothing: float = 0.0) -> Tensor:
         return token_loss(model(batch["ids"]), batch["targets"], label_smoothing)
-
-    def count(self, batch: Batch) -> int:
-        return int((batch["targets"] != IGNORE).sum())
 
     def baseline(self, split: str = "valid") -> Baseline:
         """A guess among the choices."""
@@ -153,14 +146,7 @@ class MultipleChoice(Task):
         ]
 
     def facts(self) -> dict[str, Any]:
-        return {
-            "task": self.name,
-            "source": self.source,
-            "tokenizer": self.tokenizer_name,
-            "vocab_size": self.tokenizer.vocab_size,
-            "length": self.length,
-            "questions": {split: len(part) for split, part in self.parts.items()},
-        }
+        return {**super().facts(), "questions": {split: len(part) for split, part in self.parts.items()}}
 
 
 def parse(text: str) -> Question:

@@ -15,17 +15,16 @@ from anyformer.core.errors import DataError, OptionError
 from anyformer.core.segments import Segments
 from anyformer.core.spec import Spec
 from anyformer.data.squad import Asked, biographies, read_squad
-from anyformer.data.tokenizers import Marked, make_tokenizer
-from anyformer.tasks.answers import exact_match, f1
-from anyformer.tasks.task import Baseline, Batch, Task, measuring, to_device
-from anyformer.tasks.translation import padded
+from anyformer.tasks.answers import answer_scores
+from anyformer.tasks.task import Baseline, Batch, measuring, to_device
+from anyformer.tasks.texts import TextTask, padded
 
 Window = tuple[list[int], int, int, int]
 """Ids of a question and a stretch of its text, the token of the text that it begins with, where that stands in the
 ids, and how many tokens of the text there are."""
 
 
-class QuestionAnswering(Task):
+class QuestionAnswering(TextTask):
     """Answer questions by pointing at the first and the last token of a stretch of a text.
 
     A model reads "end, question, end, text" and gives two logits a token, of being first and of being last. A text that
@@ -56,6 +55,7 @@ class QuestionAnswering(Task):
     metric = "f1"
     higher_is_better = True
     default_model = "bert_micro"
+    marks = ("end",)
 
     def __init__(
         self,
@@ -87,17 +87,11 @@ class QuestionAnswering(Task):
             self.parts, self.source = read_squad(path, seed), str(path)
         self.silent = any(not one.answers for part in self.parts.values() for one in part)
         texts = dict.fromkeys(t for one in self.parts["train"] for t in (one.question, one.context))
-        self.tokenizer_name = tokenizer
-        self.tokenizer: Any = Marked(make_tokenizer(tokenizer, "\n\n".join(texts), vocab_size), ("end",))
+        self.learn(tokenizer, texts, vocab_size)
         self.windows = {split: self._cut_all(part) for split, part in self.parts.items()}
 
     def model_options(self) -> dict[str, Any]:
-        return {
-            "vocab_size": self.tokenizer.vocab_size,
-            "max_length": self.length,
-            "num_classes": 2,
-            "head": Spec("map_head", rank=1),
-        }
+        return {**super().model_options(), "num_classes": 2, "head": Spec("map_head", rank=1)}
 
     # -- from questions to windows -----------------------------------------------------------------------------
 
@@ -199,22 +193,15 @@ class QuestionAnswering(Task):
 
     @staticmethod
     def _scores(part: Sequence[Asked], answers: Sequence[str]) -> dict[str, float]:
-        truths = [[text for text, _ in one.answers] for one in part]
-        pairs = list(zip(answers, truths, strict=True))
-        return {
-            "f1": sum(f1(*pair) for pair in pairs) / len(pairs),
-            "exact_match": sum(exact_match(*pair) for pair in pairs) / len(pairs),
-        }
+        return answer_scores(answers, [[text for text, _ in one.answers] for one in part])
 
     def evaluate(self, model: nn.Module, split: str = "valid", *, batch_size: int = 128) -> dict[str, Any]:
         """ "f1" and "exact_match" in [0, 1], of all questions and of those with and without an answer ("f1_answered",
         "f1_silent"), "loss" in nats, and the "guesses"."""
-        part, loss = self.parts[self.check_split(split)], 0.0
-        with measuring(model) as device:
-            for _, batch in self.batches(split, batch_size, device):
-                loss += float(self.loss(model, batch)) * self.count(batch)
+        part = self.parts[self.check_split(split)]
+        loss, _ = self.mean_loss(model, split, batch_size)
         guesses = [found["answer"] for found in self.answer(model, part, batch_size)]
-        found = {**self._scores(part, guesses), "loss": loss / self.size(split), "questions": len(part)}
+        found = {**self._scores(part, guesses), "loss": loss, "questions": len(part)}
         for name, kind in (("f1_answered", True), ("f1_silent", False)):
             chosen = [i for i, one in enumerate(part) if bool(one.answers) is kind]
             if chosen:
@@ -275,11 +262,7 @@ class QuestionAnswering(Task):
 
     def facts(self) -> dict[str, Any]:
         return {
-            "task": self.name,
-            "source": self.source,
-            "tokenizer": self.tokenizer_name,
-            "vocab_size": self.tokenizer.vocab_size,
-            "length": self.length,
+            **super().facts(),
             "stride": self.stride,
             "questions": {split: len(part) for split, part in self.parts.items()},
             "windows": {split: len(rows) for split, rows in self.windows.items()},

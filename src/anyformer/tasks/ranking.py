@@ -32,7 +32,7 @@ class Ranking(Collections):
     Args:
         candidates: documents of BM25 that are ranked anew.
         negatives: documents beside the relevant one.
-        options: as `Collections`'s.
+        path, queries, options: as `Collections`'s.
     """
 
     name = "ranking"
@@ -44,19 +44,14 @@ class Ranking(Collections):
         path: str | Path | None = None,
         candidates: int = 50,
         negatives: int = 3,
-        tokenizer: str = "words",
-        vocab_size: int = 4096,
-        query_length: int = 30,
-        length: int = 64,
-        k: int = 10,
         queries: int = 2000,
-        seed: int = 0,
+        **options: Any,
     ):
         if min(candidates, negatives) < 1:
             raise OptionError(
                 f"candidates and negatives are 1 or more; given candidates={candidates}, negatives={negatives}."
             )
-        super().__init__(path, tokenizer, vocab_size, query_length, length, k, queries, seed)
+        super().__init__(path, queries=queries, **options)
         self.candidates, self.negatives = candidates, negatives
         self._others: dict[str, list[int]] = {}
 

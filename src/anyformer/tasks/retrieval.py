@@ -16,13 +16,12 @@ from anyformer.core.errors import DataError, OptionError
 from anyformer.core.segments import Segments
 from anyformer.data.bm25 import BM25
 from anyformer.data.retrieval import Run, read_collection, two_names
-from anyformer.data.tokenizers import make_tokenizer
 from anyformer.tasks.ranking_metrics import measure
-from anyformer.tasks.task import Baseline, Batch, Task, device_of, measuring, to_device
-from anyformer.tasks.translation import padded
+from anyformer.tasks.task import Baseline, Batch, device_of, measuring, to_device
+from anyformer.tasks.texts import TextTask, padded
 
 
-class Collections(Task):
+class Collections(TextTask):
     """Queries and documents, and how runs over them are measured: what retrieval and ranking share.
 
     Metric: "mrr", the mean of 1 / rank of the first relevant document among the first `k`; beside it "ndcg" and
@@ -61,12 +60,12 @@ class Collections(Task):
                 f"lengths and k are 1 or more; given query_length={query_length}, length={length}, k={k}."
             )
         self.collection = two_names(queries, seed) if path is None else read_collection(path, seed)
+        self.source = self.collection.source
         self.query_length, self.length, self.k = query_length, length, k
         self.names = list(self.collection.documents)
         texts = list(self.collection.documents.values())
         asked = [self.collection.queries[name] for name in self.collection.grades["train"]]
-        self.tokenizer_name = tokenizer
-        self.tokenizer: Any = make_tokenizer(tokenizer, "\n\n".join([*texts, *asked]), vocab_size)
+        self.learn(tokenizer, [*texts, *asked], vocab_size)
         self.documents = [
             self.encode(text, length, f"document {name!r}") for name, text in self.collection.documents.items()
         ]
@@ -130,16 +129,9 @@ class Collections(Task):
 
     def evaluate(self, model: nn.Module, split: str = "valid", *, batch_size: int = 256) -> dict[str, Any]:
         """ "mrr", "ndcg" and "recall" at k and "map", in [0, 1], over the queries of a split; "loss" in nats a pair."""
-        loss = 0.0
-        with measuring(model) as device:
-            for _, batch in self.batches(split, 64, device):
-                loss += float(self.loss(model, batch)) * self.count(batch)
+        loss, _ = self.mean_loss(model, split, 64)
         run = self.run(model, split, batch_size=batch_size)
-        return {
-            **measure(run, self.collection.grades[split], self.k),
-            "loss": loss / self.size(split),
-            "queries": len(run),
-        }
+        return {**measure(run, self.collection.grades[split], self.k), "loss": loss, "queries": len(run)}
 
     def found(self, query: str, scores: dict[int, float]) -> dict[str, Any]:
         """What `predict` says of a query: its k "documents", and the text of the "best" (empty where none is found)."""
@@ -160,11 +152,7 @@ class Collections(Task):
 
     def facts(self) -> dict[str, Any]:
         return {
-            "task": self.name,
-            "source": self.collection.source,
-            "tokenizer": self.tokenizer_name,
-            "vocab_size": self.tokenizer.vocab_size,
-            "length": self.length,
+            **super().facts(),
             "documents": len(self.names),
             "queries": {split: len(judged) for split, judged in self.collection.grades.items()},
         }
@@ -179,7 +167,7 @@ class Retrieval(Collections):
 
     Args:
         temperature: of the cosines.
-        options: as `Collections`'s.
+        path, options: as `Collections`'s.
     """
 
     name = "retrieval"
@@ -189,22 +177,15 @@ class Retrieval(Collections):
         self,
         path: str | Path | None = None,
         temperature: float = 0.05,
-        tokenizer: str = "words",
-        vocab_size: int = 4096,
-        query_length: int = 30,
-        length: int = 64,
-        k: int = 10,
-        queries: int = 6000,
-        seed: int = 0,
+        **options: Any,
     ):
         if temperature <= 0:
             raise OptionError(f"a temperature is above 0; given {temperature}.")
-        super().__init__(path, tokenizer, vocab_size, query_length, length, k, queries, seed)
+        super().__init__(path, **options)
         self.temperature = temperature
 
     def model_options(self) -> dict[str, Any]:
-        longest = max(self.query_length, self.length)
-        return {"vocab_size": self.tokenizer.vocab_size, "max_length": longest, "num_classes": 0}
+        return {**super().model_options(), "max_length": max(self.query_length, self.length), "num_classes": 0}
 
     def sample(self, split: str, indices: Tensor, *, seed: int = 0, train: bool = False) -> Batch:
         """ "query" and "document", ids `(b, n)`; their "..._lengths" and "..._number" `(b)`."""

@@ -9,8 +9,7 @@ from anyformer.core.errors import OptionError
 from anyformer.data.diaries import diaries
 from anyformer.data.documents import deal, read_documents, sentences
 from anyformer.data.labelled_text import Labelled
-from anyformer.data.seeds import combine
-from anyformer.data.splits import SPLITS
+from anyformer.data.seeds import parts_to_draw
 from anyformer.methods.pretraining.sentence_structure import NEXT, OTHER, PREVIOUS, sentence_pairs
 from anyformer.tasks.text_classification import Overlong, TextRows
 
@@ -62,18 +61,17 @@ class SentenceStructure(TextRows):
         source = "data.diaries" if path is None else str(path)
         documents = deal(given, source, seed=seed)
         self.objective = objective
-        counts = {split: pairs if split == "train" else max(1, pairs // 8) for split in SPLITS}
         parts = {
             split: [
                 Labelled((pair.first, pair.second), NAMES[pair.label])
                 for pair in sentence_pairs(
                     [sentences(document) for document in documents[split]],
-                    counts[split],
+                    count,
                     kinds=KINDS[objective],
-                    seed=combine(seed, i),
+                    seed=own,
                 )
             ]
-            for i, split in enumerate(SPLITS)
+            for split, count, own in parts_to_draw(pairs, max(1, pairs // 8), seed)
         }
         super().__init__(
             parts,

@@ -53,12 +53,16 @@ class SequenceClassification(Task):
         for split, (texts, labels) in parts.items():
             if not len(labels):
                 raise DataError(f"{source} leaves no samples for the {split} part: give more of them.")
-            check_labels(labels, len(classes), split)
+            self.check_targets(labels, len(classes), split)
             for ids, _ in texts:
                 if int(ids.max()) >= vocab_size:
                     raise DataError(f"{source}: the {split} part has the id {int(ids.max())} of {vocab_size} ids.")
         self.parts, self.classes = parts, tuple(classes)
         self.vocab_size, self.length, self.source = vocab_size, length, source
+
+    def check_targets(self, targets: Tensor, classes: int, split: str) -> None:
+        """Raise `DataError` for labels of a part that no model could say."""
+        check_labels(targets, classes, split)
 
     def model_options(self) -> dict[str, Any]:
         return {"num_classes": len(self.classes), "vocab_size": self.vocab_size, "max_length": self.length}
@@ -79,7 +83,7 @@ class SequenceClassification(Task):
         """What the model says of a batch. Raises `SizeError` where it cannot take the task's longest sequence."""
         check_takes(self, model)
         texts = [(batch[name], batch[many]) for name, many in IDS if name in batch]
-        padded = any(bool((lengths < ids.shape[1]).any()) for ids, lengths in texts)
+        padded = any(is_padded(ids, lengths) for ids, lengths in texts)
         segments = [Segments.from_lengths(lengths, ids.shape[1]) for ids, lengths in texts] if padded else []
         return model(*(ids for ids, _ in texts), *segments).float()
 
@@ -151,6 +155,11 @@ class SequenceClassification(Task):
             "classes": list(self.classes),
             "length": self.length,
         }
+
+
+def is_padded(ids: Tensor, lengths: Tensor) -> bool:
+    """Whether one of the rows of ids `(b, n)` is shorter than n."""
+    return bool((lengths < ids.shape[1]).any())
 
 
 def check_takes(task: Any, model: nn.Module) -> None:

@@ -9,24 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from anyformer.core.errors import DataError, FitError
-from anyformer.data.seeds import sample_seeds
-from anyformer.data.tokenizers import Marked, Tokenizer
+from anyformer.core.errors import FitError
 from anyformer.methods.pretraining.text_masking import corrupt_spans, span_counts
-from anyformer.tasks.language import Text, token_loss, token_metrics
+from anyformer.tasks.language import CorruptedText, log_frequencies, token_loss, token_metrics
 from anyformer.tasks.task import Baseline, Batch, measuring
 
 
-class SpanCorruption(Text):
+class SpanCorruption(CorruptedText):
     """An encoder-decoder reads a text with gaps and writes what was there. Loss: cross-entropy. Metric: that loss.
 
     Raffel et al. 2019 (T5), arXiv:1910.10683, section 3.1.4. Nothing is padded: all windows lose as many tokens in as
-    many spans. In measuring, the same spans are missing every time.
+    many spans.
 
     Args:
         density: share of the tokens that are missing.
         mean_span: tokens of a gap in the mean.
-        path, tokenizer, length, vocab_size, encoding: as `Text`'s.
+        path, length, options: as `Text`'s.
     """
 
     name = "span_corruption"
@@ -37,22 +35,18 @@ class SpanCorruption(Text):
     def __init__(
         self,
         path: str | Path | None = None,
-        tokenizer: str = "bytes",
         length: int = 128,
-        vocab_size: int = 1024,
-        encoding: str = "utf-8",
         density: float = 0.15,
         mean_span: float = 3.0,
+        **options: Any,
     ):
         self.density, self.mean_span = density, mean_span
         self.hidden, self.spans = span_counts(max(length, 2), density, mean_span)
-        super().__init__(path, tokenizer, length, vocab_size, encoding)
+        self.marks = ("pad", "end", *(f"sentinel{i}" for i in range(self.spans)))
+        super().__init__(path, length=length, **options)
         marks = self.tokenizer.marks
         self.pad, self.end = marks["pad"], marks["end"]
         self.sentinels = [marks[f"sentinel{i}"] for i in range(self.spans)]
-
-    def marked(self, tokenizer: Tokenizer) -> Any:
-        return Marked(tokenizer, ("pad", "end", *(f"sentinel{i}" for i in range(self.spans))))
 
     def model_options(self) -> dict[str, Any]:
         longest = max(self.length - self.hidden, self.hidden) + self.spans + 1
@@ -60,17 +54,8 @@ class SpanCorruption(Text):
             "vocab_size": self.tokenizer.vocab_size, "max_length": longest, "start": self.pad, "end": self.end
         }  # fmt: skip
 
-    def size(self, split: str) -> int:
-        """Whole windows alone, so that all have as many gaps."""
-        return len(self.tokens[self.check_split(split)]) // self.length
-
-    def sample(self, split: str, indices: Tensor, *, seed: int = 0, train: bool = False) -> Batch:
-        """ "source" `(b, s)`; "target" `(b, t)`, which starts with padding; "labels" `(b, t)`. All end with an end."""
-        at = self.places(split, indices, seed=seed, train=train)[:, :-1]
-        return self.corrupt(self.tokens[split][at], sample_seeds(seed, indices))
-
     def corrupt(self, ids: Tensor, seeds: Tensor) -> Batch:
-        """Take spans out of `ids` `(b, n)`, drawn by each row's seed."""
+        """ "source" `(b, s)`; "target" `(b, t)`, which starts with padding; "labels" `(b, t)`. All end with an end."""
         source, target = corrupt_spans(
             ids, seeds, sentinels=self.sentinels, density=self.density, mean_span=self.mean_span
         )
@@ -97,10 +82,10 @@ class SpanCorruption(Text):
 
     def baseline(self, split: str = "valid") -> Baseline:
         """Each token by its frequency in the targets of the training part (add-one smoothed)."""
-        labels = self.sample("train", torch.arange(self.size("train")))["labels"]
-        counts = torch.bincount(labels.flatten(), minlength=self.tokenizer.vocab_size) + 1.0
-        labels = self.sample(split, torch.arange(self.size(split)))["labels"]
-        nats = float((counts.sum().log() - counts.log())[labels].mean())
+        known, labels = (
+            self.sample(part, torch.arange(self.size(part)))["labels"].flatten() for part in ("train", split)
+        )
+        nats = -float(log_frequencies(known, self.tokenizer.vocab_size)[labels].mean())
         return Baseline("tokens by their frequency", nats, 0.5)
 
     def evaluate(self, model: nn.Module, split: str = "valid", *, batch_size: int = 64) -> dict[str, Any]:
@@ -112,11 +97,7 @@ class SpanCorruption(Text):
         """Each text with gaps, and what the model writes for them, the gaps' marks between."""
         found = []
         with measuring(model) as device:
-            for i, text in enumerate(inputs):
-                ids = torch.tensor([self.tokenizer.encode(text)[: self.length]], dtype=torch.long)
-                if ids.shape[1] < 2:
-                    raise DataError(f"a text to take spans out of has two tokens or more; given {text!r}.")
-                batch = self.corrupt(ids, sample_seeds(0, torch.tensor([i])))
+            for text, _, batch in self.corrupted(inputs):
                 inner: Any = getattr(model, "module", model)
                 written = inner.generate(batch["source"].to(device), max_new_tokens=batch["labels"].shape[1])
                 found.append(

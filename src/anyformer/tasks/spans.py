@@ -76,6 +76,16 @@ def kind_scores(truth: Sequence[Sequence[str]], guesses: Sequence[Sequence[str]]
     return {kind: {**_scores([counts[kind]]), "spans": counts[kind]["true"]} for kind in sorted(counts)}
 
 
+def frequent_tags(sentences: Iterable[Sequence[str]], tags: Iterable[Sequence[str]]) -> tuple[dict[str, str], str]:
+    """The tag that each word has most often, and that of all words together."""
+    counts: dict[str, Counter[str]] = {}
+    for words, own in zip(sentences, tags, strict=True):
+        for word, tag in zip(words, own, strict=True):
+            counts.setdefault(word, Counter())[tag] += 1
+    usual = sum(counts.values(), Counter()).most_common(1)[0][0]
+    return {word: found.most_common(1)[0][0] for word, found in counts.items()}, usual
+
+
 def _counts(truth: Sequence[Sequence[str]], guesses: Sequence[Sequence[str]]) -> dict[str, Counter[str]]:
     """For each kind how many spans are "true", "guessed" and "right"."""
     counts: dict[str, Counter[str]] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,29 +20,30 @@ from anyformer.data.long_text import table
 from anyformer.data.named_entities import reports
 from anyformer.data.pictures import Picture, highlighted
 from anyformer.data.seeds import combine
-from anyformer.data.tokenizers import Marked, make_tokenizer
 from anyformer.tasks import metrics
 from anyformer.tasks.language import token_loss
-from anyformer.tasks.sequences import check_takes
+from anyformer.tasks.sequences import check_takes, is_padded
 from anyformer.tasks.spans import (
     BEGIN,
     INSIDE,
     LAST,
     WHOLE,
     bracketed,
+    frequent_tags,
     kind_scores,
     pieces,
     span_scores,
     tag_spans,
     to_bio,
 )
-from anyformer.tasks.task import IGNORE, Baseline, Batch, Task, measuring
+from anyformer.tasks.task import IGNORE, Baseline, Batch, measuring, to_device
+from anyformer.tasks.texts import TextTask, digest
 
 Row = tuple[list[int], list[int]]
 """Ids, and the number of the tag at the first piece of each word, `IGNORE` at all others."""
 
 
-class Tagging(Task):
+class Tagging(TextTask):
     """The tag of every word. Loss: cross-entropy. Metric: F1 of exact spans, or accuracy where tags say none.
 
     A word may become several tokens: its first one that is no space carries the tag, the others count neither for the
@@ -73,6 +73,7 @@ class Tagging(Task):
     metric = "f1"
     higher_is_better = True
     default_model = "bert_micro"
+    marks = ("class", "separator")
 
     def __init__(
         self,
@@ -105,9 +106,8 @@ class Tagging(Task):
         if len(self.classes) < 2:
             raise DataError(f"{self.source} has only the tag {', '.join(names)!r}; two or more are needed.")
         self.numbers = {tag: i for i, tag in enumerate(self.classes)}
-        self.length, self.overlong, self.tokenizer_name = length, overlong, tokenizer
-        learned = "\n\n".join(" ".join(s.words) for s in parts["train"])
-        self.tokenizer: Any = Marked(make_tokenizer(tokenizer, learned, vocab_size), ("class", "separator"))
+        self.length, self.overlong = length, overlong
+        self.learn(tokenizer, (" ".join(s.words) for s in parts["train"]), vocab_size)
         self.blank = [not piece.strip() for piece in self.tokenizer.pieces]  # spaces, at which no tag stands
         self.rows: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
         self.places: dict[str, list[int]] = {}
@@ -158,12 +158,7 @@ class Tagging(Task):
         return [([start, *ids, end], [IGNORE, *targets, IGNORE]) for ids, targets in rows]
 
     def model_options(self) -> dict[str, Any]:
-        return {
-            "head": Spec("map_head", rank=1),
-            "num_classes": len(self.classes),
-            "vocab_size": self.tokenizer.vocab_size,
-            "max_length": self.length,
-        }
+        return {**super().model_options(), "num_classes": len(self.classes), "head": Spec("map_head", rank=1)}
 
     def size(self, split: str) -> int:
         """Rows: as many as sentences, and more where some are split."""
@@ -179,8 +174,8 @@ class Tagging(Task):
         """What the model says of each token. Raises `SizeError` for too short a model, `FitError` for other outputs."""
         check_takes(self, model)
         ids, lengths = batch["ids"], batch["lengths"]
-        padded = bool((lengths < ids.shape[1]).any())
-        found = model(ids, Segments.from_lengths(lengths, ids.shape[1]) if padded else None).float()
+        segments = Segments.from_lengths(lengths, ids.shape[1]) if is_padded(ids, lengths) else None
+        found = model(ids, segments).float()
         if found.shape != (*ids.shape, len(self.classes)):
             raise FitError(
                 f"the task {self.name!r} takes scores of {len(self.classes)} tags at every token; this model gives "
@@ -191,17 +186,9 @@ class Tagging(Task):
     def loss(self, model: nn.Module, batch: Batch, *, label_smoothing: float = 0.0) -> Tensor:
         return token_loss(self.logits(model, batch), batch["targets"], label_smoothing)
 
-    def count(self, batch: Batch) -> int:
-        return int((batch["targets"] != IGNORE).sum())
-
     def baseline(self, split: str = "valid") -> Baseline:
         """For each word the tag that it has most often in the training part; for new words, that of all words."""
-        counts: dict[str, Counter[str]] = {}
-        for sentence, tags in zip(self.sentences["train"], self.truth["train"], strict=True):
-            for word, tag in zip(sentence.words, tags, strict=True):
-                counts.setdefault(word, Counter())[tag] += 1
-        usual = sum(counts.values(), Counter()).most_common(1)[0][0]
-        best = {word: count.most_common(1)[0][0] for word, count in counts.items()}
+        best, usual = frequent_tags((s.words for s in self.sentences["train"]), self.truth["train"])
         guesses = [[best.get(word, usual) for word in s.words] for s in self.sentences[self.check_split(split)]]
         return Baseline("each word's most frequent tag", self.measured(split, guesses)[self.metric], 0.2)
 
@@ -252,10 +239,7 @@ class Tagging(Task):
             tags: list[str] = []
             for ids, targets in self.encode(words, [self.classes[0]] * len(words), "what is given"):
                 with measuring(model) as device:
-                    batch = {
-                        "ids": torch.tensor([ids], device=device),
-                        "lengths": torch.tensor([len(ids)], device=device),
-                    }
+                    batch = to_device({"ids": torch.tensor([ids]), "lengths": torch.tensor([len(ids)])}, device)
                     tags += self.tags(self.logits(model, batch), torch.tensor([targets]))[0]
             answer = {"input": given, "tagged": self.show(words, tags), "words": words, "tags": tags}
             spans = tag_spans(tags) if self.spans else []
@@ -286,14 +270,10 @@ class Tagging(Task):
         return [{"input": " ".join(s.words), "truth": self.show(s.words, tags)} for s, tags in shown]
 
     def facts(self) -> dict[str, Any]:
-        told = "\0".join(" ".join((*s.words, *s.tags)) for part in self.sentences.values() for s in part)
+        told = (" ".join((*s.words, *s.tags)) for part in self.sentences.values() for s in part)
         return {
-            "task": self.name,
-            "source": self.source,
-            "digest": hashlib.sha256(told.encode()).hexdigest()[:12],
-            "tokenizer": self.tokenizer_name,
-            "vocab_size": self.tokenizer.vocab_size,
-            "length": self.length,
+            **super().facts(),
+            "digest": digest(told),
             "tags": list(self.classes),
             "sentences": {split: len(part) for split, part in self.sentences.items()},
             "split": {split: sum(n > 1 for n in Counter(rows).values()) for split, rows in self.places.items()},

@@ -127,6 +127,16 @@ class Task(ABC):
         for indices in torch.arange(self.size(split)).split(batch_size):
             yield indices, to_device(self.sample(split, indices), device)
 
+    def mean_loss(self, model: nn.Module, split: str, batch_size: int) -> tuple[float, int]:
+        """The mean of `loss` over all targets of a split, and how many there are."""
+        total, targets = 0.0, 0
+        with measuring(model) as device:
+            for _, batch in self.batches(split, batch_size, device):
+                count = self.count(batch)
+                total += float(self.loss(model, batch)) * count
+                targets += count
+        return total / targets, targets
+
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
     """The batch on another device; on the same one without a copy."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,13 +15,14 @@ from anyformer.core.errors import DataError, FitError, OptionError, suggest
 from anyformer.core.segments import Segments
 from anyformer.data.docstrings import paragraphs
 from anyformer.data.images import class_names
-from anyformer.data.labelled_text import Columns, Parts, read_labelled
+from anyformer.data.labelled_text import Columns, Labelled, MultiLabelled, Parts, read_labelled
 from anyformer.data.long_text import table
 from anyformer.data.splits import SPLITS, check_splits, stratified
 from anyformer.data.tokenizers import Marked, make_tokenizer
 from anyformer.layers.pooling.ponet import SectionSegments
 from anyformer.tasks.sequences import SequenceClassification, check_takes
 from anyformer.tasks.task import Batch
+from anyformer.tasks.texts import digest
 
 Overlong = Literal["refuse", "cut"]
 
@@ -52,7 +52,7 @@ class TextRows(SequenceClassification):
 
     def __init__(
         self,
-        parts: Parts,
+        parts: Mapping[str, Sequence[Labelled | MultiLabelled]],
         classes: Sequence[str] | None = None,
         *,
         source: str,
@@ -73,22 +73,32 @@ class TextRows(SequenceClassification):
         self.tokenizer_name = tokenizer
         self.tokenizer: Any = Marked(make_tokenizer(tokenizer, learned, vocab_size), ("class", "separator"))
         self.length, self.source = length, source
-        classes = class_names({sample.label for sample in parts["train"]}) if classes is None else classes
+        if classes is None:
+            classes = class_names({label for sample in parts["train"] for label in self.labels(sample)})
         if len(classes) < 2:
             raise DataError(f"{source} has {len(classes)} classes ({', '.join(classes)}); two or more are needed.")
         numbers = {name: i for i, name in enumerate(classes)}
         rows, self.firsts, self.cut = {}, {}, {}
         for split, samples in parts.items():
-            for sample in samples:
-                if sample.label not in numbers:
-                    near = suggest(sample.label, classes)
-                    raise DataError(f"{source}, {split}: {sample.label!r} is no class of the training part; {near}")
+            for label in (label for sample in samples for label in self.labels(sample)):
+                if label not in numbers:
+                    near = suggest(label, classes)
+                    raise DataError(f"{source}, {split}: {label!r} is no class of the training part; {near}")
             encoded = [self.pieces(sample.texts) for sample in samples]
             self.cut[split] = self.check_lengths(encoded, f"the {split} part of {source}")
             joined, firsts = zip(*map(self.join, encoded), strict=True)
-            rows[split] = ([table(joined, length)], torch.tensor([numbers[sample.label] for sample in samples]))
+            named = [[numbers[label] for label in self.labels(sample)] for sample in samples]
+            rows[split] = ([table(joined, length)], self.targets(named, len(numbers)))
             self.firsts[split] = torch.tensor(firsts)
         super().__init__(rows, classes, vocab_size=self.tokenizer.vocab_size, length=length, source=source)
+
+    def labels(self, sample: Any) -> tuple[str, ...]:
+        """The names of a sample's classes."""
+        return (sample.label,)
+
+    def targets(self, labels: Sequence[Sequence[int]], classes: int) -> Tensor:
+        """What the model is to say of samples with these classes: the number of the one, `(n,)`."""
+        return torch.tensor([number for (number,) in labels])
 
     def pieces(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text, without marks. Raises `DataError` for one that leaves none."""
@@ -160,13 +170,12 @@ class TextRows(SequenceClassification):
     def examples(self, split: str, n: int) -> list[dict[str, Any]]:
         """The first samples, the texts of a pair with an empty line between."""
         shown = self.samples[self.check_split(split)][:n]
-        return [{"input": "\n\n".join(sample.texts), "truth": sample.label} for sample in shown]
+        return [{"input": "\n\n".join(sample.texts), "truth": ", ".join(self.labels(sample))} for sample in shown]
 
     def facts(self) -> dict[str, Any]:
-        everything = "\0".join("\0".join((*s.texts, s.label)) for part in self.samples.values() for s in part)
         return {
             **super().facts(),
-            "digest": hashlib.sha256(everything.encode()).hexdigest()[:12],
+            "digest": digest(t for part in self.samples.values() for s in part for t in (*s.texts, *self.labels(s))),
             "tokenizer": self.tokenizer_name,
             "vocab_size": self.vocab_size,
             "cut": self.cut,

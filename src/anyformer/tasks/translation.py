@@ -16,6 +16,7 @@ from anyformer.data.pairs import read_pairs
 from anyformer.data.tokenizers import Tokenizer, make_tokenizer
 from anyformer.tasks.language import token_loss
 from anyformer.tasks.task import IGNORE, Baseline, Batch, Task, measuring
+from anyformer.tasks.texts import padded
 
 PAD, START, END = 0, 1, 2
 MARKS = 3
@@ -129,12 +130,6 @@ class Translation(Task):
         return {
             "task": self.name, "source": self.source_name, "sizes": sizes, "vocab_size": self.tokenizer.vocab_size
         }  # fmt: skip
-
-
-def padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:
-    """`(b, longest)` int64, filled up on the right."""
-    longest = max(len(row) for row in rows)
-    return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows])
 
 
 def _logits(model: nn.Module, source: Tensor, target: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Reactive Transformer: a conversation in turns, which a memory of fixed size carries from one to the next.
 
-Filipek 2025, arXiv:2510.03561. The published models have mixtures of experts in their decoders.
+Filipek 2025, arXiv:2510.03561. The sizes of RxT-Alpha Nano are those of its model card; the cards of the larger
+models do not say how their memories are written.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from anyformer.core.init import Start, chooses_start, linear
 from anyformer.core.segments import Segments
 from anyformer.core.spec import Spec
 from anyformer.core.state import State, check_batch
-from anyformer.layers.attention.memory.slots import MemoryAttention
+from anyformer.layers.attention.memory.slots import Gate, LayerExchange, MemoryAttention
 
 PAPERS = ("rxt",)
 NOISE = 0.01
@@ -44,11 +45,12 @@ class ReactiveTransformer(Model):
         encoder: block of the encoder.
         slots, heads, head_dim: of the memory, and of the attention that writes it.
         gate: form of the gate, as `MemoryAttention`'s.
+        writing: "simple", or "interlayer": the slots of a layer first take from the mean over layers (`LayerExchange`).
         vocab_size: number of ids.
         turn: ids of a turn at most.
         max_length: ids of the rows that it is trained on; it binds nothing, rows may have any number of turns.
-        embed, norm: tokens, for both sides; norm of the decoder's output and of the memory.
-        tie: the head uses the embedding's vectors.
+        embed, norm, last_norm: tokens, for both sides; norm of the memory; norm of the decoder's output.
+        tie: the head uses the embedding's vectors; else it has its own, and biases.
         drop_path, dropout, init: as `Isotropic`'s.
 
     Raises:
@@ -71,12 +73,14 @@ class ReactiveTransformer(Model):
         slots: int = 64,
         heads: int = 4,
         head_dim: int | None = None,
-        gate: Literal["sigmoid", "tanh"] = "sigmoid",
+        gate: Gate = "sigmoid",
+        writing: Literal["simple", "interlayer"] = "simple",
         turn: int = 256,
         vocab_size: int = 256,
         max_length: int = 1024,
         embed: Spec = Spec("token"),
         norm: Spec = Spec("rmsnorm"),
+        last_norm: Spec | None = Spec("rmsnorm"),
         tie: bool = True,
         drop_path: float = 0.0,
         dropout: float = 0.0,
@@ -94,8 +98,10 @@ class ReactiveTransformer(Model):
         self.memory = nn.ModuleList(
             MemoryAttention(dim, slots, heads=heads, head_dim=head_dim, gate=gate, norm=norm) for _ in range(depth)
         )
-        self.norm = build(norm, "norm", dim=dim)
-        self.head = None if tie else linear(dim, vocab_size, bias=False)
+        between = writing == "interlayer"
+        self.exchange = LayerExchange(dim, slots, depth, heads=heads, head_dim=head_dim, norm=norm) if between else None
+        self.norm = nn.Identity() if last_norm is None else build(last_norm, "norm", dim=dim)
+        self.head = None if tie else linear(dim, vocab_size)
         self.register_buffer("blank", NOISE * torch.randn(depth, slots, dim))
 
     # -- one turn ------------------------------------------------------------------------------------------
@@ -136,7 +142,7 @@ class ReactiveTransformer(Model):
 
     def logits(self, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b n v"]:
         """Scores of the next id from the decoder's tokens."""
-        return nn.functional.linear(x, self.embedding.embed.weight if self.head is None else self.head.weight)
+        return nn.functional.linear(x, self.embedding.embed.weight) if self.head is None else self.head(x)
 
     def read(
         self, ids: Int[Tensor, "b n"], memory: Float[Tensor, "b l s c"], segments: Segments | None = None
@@ -167,6 +173,7 @@ class ReactiveTransformer(Model):
         self.check_turn(ids.shape[1])
         self.check_memory(memory, len(ids))
         x, new = self.embedding(ids), []
+        memory = memory if self.exchange is None else self.exchange(memory)
         for block, write, slots in zip(self.encoder, self.memory, memory.unbind(1), strict=True):
             x = self.encoder.run(block, x, segments)
             new.append(write(slots, x, segments))
@@ -261,7 +268,41 @@ def rxt(
     )
 
 
+def rxt_alpha(dim: int, depth: int, heads: int, experts: int, hidden: int, encoder_hidden: int, slots: int) -> Spec:
+    """An RxT-Alpha: half of the heads that would fill the channels, experts in the decoder, layers' memories that meet.
+
+    Args:
+        dim, depth, heads: channels; layers; heads of all attention.
+        experts, hidden: experts of the decoder's channel mixers, two of which mix a token; hidden channels of each.
+        encoder_hidden: hidden channels of the encoder's.
+        slots: of each layer's memory; ids of a turn are as many.
+    """
+    norm = Spec("rmsnorm", eps=torch.finfo(torch.float32).eps)
+    sparse: dict[str, Any] = {"heads": heads, "head_dim": dim // (2 * heads)}
+    mixer = Spec("attention", **sparse, bias=False, rotation=Spec("rotary", layout="interleaved"))
+    cross = Spec("rotary_cross_attention", **sparse, norm=norm)
+    ffn = Spec("routed_experts", experts=experts, k=2, hidden=hidden, bias=True)
+    return Spec(
+        "reactive_transformer",
+        dim=dim,
+        depth=depth,
+        decoder=Spec("prenorm", mixer=mixer, cross=cross, ffn=ffn, norm=norm),
+        encoder=Spec("prenorm", mixer=mixer, ffn=Spec("gated_mlp", hidden=encoder_hidden, bias=True), norm=norm),
+        slots=slots,
+        **sparse,
+        gate="mixing",
+        writing="interlayer",
+        turn=slots,
+        vocab_size=7500,
+        max_length=4 * slots,
+        norm=norm,
+        last_norm=None,
+        tie=False,
+    )
+
+
 VARIANTS = {
+    "rxt_alpha_nano": rxt_alpha(128, 6, 4, experts=12, hidden=256, encoder_hidden=384, slots=256),
     # Ours, for bytes and for tests.
     "rxt_micro": rxt(48, 2, 4, 96, slots=16, turn=32, vocab_size=256, max_length=256).set(init="fan_in"),
 }

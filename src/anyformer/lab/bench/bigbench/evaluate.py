@@ -10,8 +10,8 @@ import numpy as np
 
 from anyformer.core.errors import OptionError
 from anyformer.lab.bench.bigbench.interface import ModelInterface
-from anyformer.lab.bench.bigbench.json_task import JsonTask
-from anyformer.lab.bench.bigbench.metrics import METRICS
+from anyformer.lab.bench.bigbench.json_task import AGGREGATE, Example, JsonTask
+from anyformer.lab.bench.bigbench.metrics import METRICS, SINGLE
 from anyformer.lab.bench.bigbench.scores import normalized
 
 
@@ -64,7 +64,7 @@ def evaluate(
     Args:
         model: ours behind `LanguageModel`, or anything with `generate_text` and `cond_log_prob`.
         shots: solved examples before each question.
-        max_examples: the first so many; -1 for all.
+        max_examples: so many that are drawn, of each subtask an equal share; -1 for all.
         max_length: letters of an answer.
         seed: by which choices are shuffled and shots are chosen.
     """
@@ -75,28 +75,49 @@ def evaluate(
     if not isinstance(task, JsonTask):
         return task.evaluate_model(model, max_examples, seed)
     if task.subtasks:
-        options: dict[str, Any] = {"shots": shots, "max_examples": max_examples, "max_length": max_length, "seed": seed}
+        if 0 < max_examples < len(task.subtasks):
+            raise OptionError(
+                f"{task.name} has {len(task.subtasks)} subtasks, of each of which one example at least is asked for; "
+                f"given max_examples={max_examples}."
+            )
+        share = max_examples // len(task.subtasks) if max_examples > 0 else -1
+        options: dict[str, Any] = {"shots": shots, "max_examples": share, "max_length": max_length, "seed": seed}
         parts = tuple(score for part in task.subtasks for score in evaluate(model, part, **options))
-        means = {name: float(np.mean([p.scores[name] for p in parts])) for name in parts[0].scores}
-        low, high = (float(np.mean([getattr(p, side) for p in parts])) for side in ("low", "high"))
-        return [ScoreData(task.name, means, task.preferred, low, high, shots, parts)]
-    chosen = range(len(task.examples) if max_examples < 0 else min(max_examples, len(task.examples)))
-    prompts = [task.prompt(i, shots, seed) for i in chosen]
-    examples = [task.examples[i] for i in chosen]
-    found: dict[str, float] = {}
-    written = weighed = None
-    for name in task.metrics:
-        metric = METRICS[name]
-        if not metric.choices:
-            if written is None:
-                written = model.generate_text(prompts, max_length, task.stop, task.pattern)
-            found[name] = metric.measure(written, [example.targets for example in examples])
-            continue
-        if any(example.scores is None for example in examples):
-            continue
-        if weighed is None:
-            choices = [list(example.scores or ()) for example in examples]
-            logs = model.cond_log_prob(prompts, choices)
-            weighed = [dict(zip(row, values, strict=True)) for row, values in zip(choices, logs, strict=True)]
-        found[name] = metric.measure(weighed, [example.scores for example in examples])
+        names = dict.fromkeys(name for part in parts for name in part.scores)
+        means = {name: float(np.mean([p.scores[name] for p in parts if name in p.scores])) for name in names}
+        means[AGGREGATE] = float(np.mean([p.normalized for p in parts]))
+        return [ScoreData(task.name, means, task.preferred, task.low, task.high, shots, parts)]
+    asked = task.prompts(shots, max_examples, seed)
+    found = _measured(model, task, [prompt for _, prompt in asked], [task.examples[i] for i, _ in asked], max_length)
     return [ScoreData(task.name, found, task.preferred, task.low, task.high, shots)]
+
+
+def _measured(
+    model: ModelInterface, task: JsonTask, prompts: list[str], examples: list[Example], max_length: int
+) -> dict[str, float]:
+    """Every metric of a task that its examples allow for."""
+    targets = [list(example.targets) for example in examples]
+    several = any(len(right) > 1 for right in targets)
+    scored = all(example.scores is not None for example in examples)
+    wanted = [m for m in task.metrics if not (METRICS[m].choices and not scored) and not (several and m in SINGLE)]
+    kinds = {METRICS[name].of for name in wanted}
+    said: dict[str, Any] = {}
+    right: dict[str, Any] = dict.fromkeys(("answers", "targets"), targets)
+    if "answers" in kinds:
+        said["answers"] = model.generate_text(prompts, max_length, task.stop, task.pattern)
+    if "targets" in kinds:
+        said["targets"] = model.cond_log_prob(prompts, targets, absolute_normalization=True)
+    if kinds & {"choices", "absolute"}:
+        right["choices"] = right["absolute"] = [example.scores for example in examples]
+        choices = [list(example.scores or ()) for example in examples]
+        logs = model.cond_log_prob(prompts, choices, absolute_normalization=True)
+        said["absolute"] = [dict(zip(row, found, strict=True)) for row, found in zip(choices, logs, strict=True)]
+        shared = said["absolute"] if task.absolute else [_normalized(row) for row in said["absolute"]]
+        said["choices"] = shared
+    return {name: METRICS[name].measure(said[METRICS[name].of], right[METRICS[name].of]) for name in wanted}
+
+
+def _normalized(log_probs: dict[str, float]) -> dict[str, float]:
+    """Log probabilities that add up to 1."""
+    total = np.logaddexp.reduce(list(log_probs.values()))
+    return {choice: value - total for choice, value in log_probs.items()}

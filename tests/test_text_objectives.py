@@ -235,3 +235,10 @@ def test_what_is_put_around_a_task_stays_there_in_every_epoch():
     for epoch, causal in enumerate((True, False)):
         now = around.at(epoch)
         assert type(now) is Halved and now.causal is causal and now.task.causal is causal
+
+
+def test_an_encoder_that_only_looks_back_may_predict():
+    task: Any = create_task("text", length=32)
+    mamba = Spec("prenorm", mixer=Spec("mamba"), ffn=Spec("mlp"))
+    model = create_model("bert_micro", **task.model_options(), block=mamba, head=Spec("masked_lm"))
+    assert task.loss(model, task.sample("train", torch.arange(2))).isfinite()

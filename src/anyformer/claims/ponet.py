@@ -7,7 +7,8 @@ of each the rate counts that is better on texts of their own (validation), measu
 The loss stays at chance for 50 to 400 steps, as many as chance has it, and then falls to nothing within 50. Begun with
 150 steps at 128 tokens, two of six trainings on seeds 0, 10 and 11 ended before that; so they begin with 250 at 64,
 which cost less, and which 9 of 10 trainings on seeds 0 and 10 to 13 left in time, each seed at one rate at least. Then
-a few steps for each length are enough.
+a few steps for each length are enough. Kept before, with the better rate by test accuracy, was a gain of 49.7 points on
+one seed and of 0 on the other, where the loss had stayed at chance: what was changed is how long both arms train.
 """
 
 from __future__ import annotations

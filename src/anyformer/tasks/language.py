@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anyformer.core.errors import DataError, FitError, OptionError
+from anyformer.core.part import TokenMixer
 from anyformer.data.seeds import sample_seeds, uniform
 from anyformer.data.text import cut, pydoc_text, read_text
 from anyformer.tasks.metrics import bits_per_byte
@@ -172,9 +174,9 @@ class CorruptedText(Text):
         at = self.places(split, indices, seed=seed, train=train)[:, :-1]
         return self.corrupt(self.tokens[split][at], sample_seeds(seed, indices))
 
+    @abstractmethod
     def corrupt(self, ids: Tensor, seeds: Tensor) -> Batch:
         """Spoil `ids` `(b, n)`, drawn by each row's seed."""
-        raise NotImplementedError
 
     def logits(self, model: nn.Module, batch: Batch) -> Tensor:
         return scores(self, model, batch["ids"])
@@ -195,8 +197,10 @@ def check_length(length: int) -> None:
 
 
 def check_causal(model: nn.Module) -> None:
-    """Raise `FitError` for an encoder, whose tokens see later ones."""
-    if getattr(getattr(model, "module", model), "name", "") == "encoder":
+    """Raise `FitError` for an encoder whose tokens see later ones."""
+    encoder = getattr(getattr(model, "module", model), "name", "") == "encoder"
+    mixers = [part for part in model.modules() if encoder and isinstance(part, TokenMixer)]
+    if any(m.causality == "never" or (m.causality == "option" and not m.causal) for m in mixers):
         raise FitError(
             "an encoder sees the tokens that are to be predicted: take a decoder, such as gpt2_micro or mamba_micro, "
             "or the task 'masked_text'."

@@ -17,6 +17,9 @@ from anyformer.tasks import metrics
 from anyformer.tasks.task import Baseline, measuring, to_device
 from anyformer.tasks.text_classification import Overlong, TextRows
 
+TRAIN, OTHER = 4000, 500
+"""Names of the training part, and of each other one."""
+
 
 class MultilabelText(TextRows):
     """Which labels a text, or a pair of texts, has: a yes or no for each. Loss: binary cross-entropy.
@@ -142,6 +145,4 @@ def _names(seed: int) -> dict[str, list[MultiLabelled]]:
     return {"train": drawn[:TRAIN], "valid": drawn[TRAIN : TRAIN + OTHER], "test": drawn[TRAIN + OTHER :]}
 
 
-TRAIN, OTHER = 4000, 500
-"""Names of the training part, and of each other one."""
 TASKS = {"multilabel_text": MultilabelText}

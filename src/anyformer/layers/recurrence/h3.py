@@ -13,11 +13,9 @@ from anyformer.core.errors import OptionError
 from anyformer.core.state import State
 from anyformer.kernels.causal_conv import causal_conv
 from anyformer.kernels.diagonal_recurrence import diagonal_filter
+from anyformer.kernels.long_convolution import TOGETHER
 from anyformer.layers.recurrence.recurrent import wide
 from anyformer.layers.recurrence.state_space import StateSpace, unpair
-
-TOGETHER = 1 << 20
-"""Numbers that are filtered at once."""
 
 
 class H3(StateSpace):

@@ -1,4 +1,4 @@
-"""The selective scan and the causal convolution: goldens, both forms in value and gradient, edges, and cost."""
+"""The selective scan and the causal convolution: goldens, all forms in value and gradient, edges, and cost."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from anyformer.core.errors import SizeError
 from anyformer.kernels.causal_conv import causal_conv
-from anyformer.kernels.selective_scan import blocked, plain, selective_scan
+from anyformer.kernels.selective_scan import blocked, compiled, operator, plain, selective_scan
 from golden import Golden
 
-FORMS = {"plain": plain.selective_scan, "blocked": blocked.selective_scan}
+FORMS = {"plain": plain.selective_scan, "operator": operator.selective_scan}
 GOLDENS = ["fixedBC_L63", "full_L63", "full_L100", "groups2_L63"]
 
 
@@ -63,6 +63,14 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(blocked, "block_size", lambda channels, states: (1, 7))
 
 
+@pytest.fixture
+def small_tiles(monkeypatch: pytest.MonkeyPatch):
+    """The compiled form for any size, by tiles of two channels on three threads."""
+    monkeypatch.setattr(operator, "WORTH", 0)
+    monkeypatch.setattr(compiled, "TILE", 2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+
+
 @pytest.mark.parametrize("name", GOLDENS)
 @pytest.mark.parametrize("form", FORMS)
 def test_goldens_hold_in_value_and_gradient(name: str, form: str, small_blocks: None):
@@ -79,22 +87,79 @@ def test_goldens_hold_in_value_and_gradient(name: str, form: str, small_blocks: 
 @pytest.mark.parametrize("weights", ["token", "group", "constant"])
 def test_blocked_equals_plain_in_value_and_gradient(length: int, weights: str, small_blocks: None):
     arguments = draw(length, weights=weights)
-    ours, truth = results(blocked.selective_scan, arguments), results(plain.selective_scan, arguments)
+    ours, truth = results(operator.selective_scan, arguments), results(plain.selective_scan, arguments)
     for name, expected in truth.items():
         torch.testing.assert_close(ours[name], expected, rtol=1e-9, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.parametrize("length", [2, 7, 63, 100])
+@pytest.mark.parametrize("weights", ["token", "group"])
+def test_compiled_equals_plain_in_value_and_gradient(
+    length: int, weights: str, small_blocks: None, small_tiles: None, monkeypatch: pytest.MonkeyPatch
+):
+    arguments = draw(length, channels=10, weights=weights, dtype=torch.float32)
+    exact = {k: v.double() if isinstance(v, Tensor) and v.is_floating_point() else v for k, v in arguments.items()}
+    monkeypatch.setattr(blocked, "read", None)  # so that nothing but the compiled form can answer
+    monkeypatch.setattr(blocked, "gradients", None)
+    ours, truth = results(operator.selective_scan, arguments), results(plain.selective_scan, exact)
+    for name, expected in truth.items():
+        assert (ours[name] - expected).norm() <= 3e-5 * expected.norm(), name
+
+
+@pytest.mark.parametrize("change", ["options left out", "B of a group, C of all", "bfloat16", "weights not in order"])
+def test_compiled_equals_blocked_where_arguments_differ(change: str, small_tiles: None, monkeypatch: Any):
+    arguments = draw(50, dtype=torch.float32)
+    if change == "options left out":
+        arguments = {k: v for k, v in arguments.items() if k in ("u", "delta", "A", "B", "C")}
+        arguments["delta"] = arguments["delta"].abs()
+    if change == "B of a group, C of all":
+        arguments["B"] = draw(50, weights="group", dtype=torch.float32)["B"]
+    if change == "bfloat16":
+        arguments |= {k: arguments[k].bfloat16() for k in ("u", "delta", "B", "C", "z")}
+    if change == "weights not in order":
+        arguments |= {k: arguments[k].mT.contiguous().mT for k in ("u", "delta", "A", "B", "C")}
+    ours = results(operator.selective_scan, arguments)
+    monkeypatch.setattr(operator, "WORTH", 1 << 60)
+    for name, expected in results(operator.selective_scan, arguments).items():
+        assert ours[name].dtype == expected.dtype
+        assert (ours[name] - expected).float().norm() <= 1e-4 * expected.float().norm(), name
+
+
+def test_compiled_is_left_to_blocked_where_it_does_not_serve(small_tiles: None, monkeypatch: Any):
+    a = draw(20, dtype=torch.float32)
+    dt, A, B, C = a["delta"].exp(), a["A"], a["B"], a["C"]
+    assert operator.form(dt, A, B, C, False) is compiled
+    assert operator.form(-dt, A, B, C, False) is blocked  # rounding cuts off, and powers of 2 are of at most 0
+    assert operator.form(dt, -A, B, C, True) is blocked
+    assert operator.form(dt, A, draw(20, weights="constant")["B"], C, True) is blocked
+    assert operator.form(dt.double(), A, B, C, True) is blocked
+    monkeypatch.setattr(operator, "compiled", lambda: None)  # as without numba
+    assert operator.form(dt, A, B, C, True) is blocked
+
+
+def test_compiled_lets_what_is_not_a_number_through(small_tiles: None):
+    """As the equation does, from the token that has it on, and in its channel alone."""
+    arguments = draw(30, dtype=torch.float32) | {"resets": None}
+    arguments["delta"][0, 10, 3] = torch.nan
+    y, last = operator.selective_scan(**arguments)
+    expected, state = plain.selective_scan(**arguments)
+    assert y[0, 10:, 3].isnan().all() and last[0, 3].isnan().all()
+    torch.testing.assert_close((y, last), (expected, state), equal_nan=True, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("B, C", [("token", "constant"), ("constant", "group"), ("group", "token")])
 def test_b_and_c_may_have_different_shapes(B: str, C: str, small_blocks: None):
     arguments = draw(20) | {"B": draw(20, weights=B)["B"], "C": draw(20, weights=C)["C"]}
-    ours, truth = results(blocked.selective_scan, arguments), results(plain.selective_scan, arguments)
+    ours, truth = results(operator.selective_scan, arguments), results(plain.selective_scan, arguments)
     for name, expected in truth.items():
         torch.testing.assert_close(ours[name], expected, rtol=1e-9, atol=1e-9)
 
 
-def test_blocked_equals_plain_over_a_thousand_tokens():
+@pytest.mark.parametrize("worth", [0, 1 << 60])
+def test_blocked_and_compiled_equal_plain_over_a_thousand_tokens(worth: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(operator, "WORTH", worth)
     arguments = draw(1000, batch=3, channels=16, states=8, dtype=torch.float32)
-    ours, truth = results(blocked.selective_scan, arguments), results(plain.selective_scan, arguments)
+    ours, truth = results(operator.selective_scan, arguments), results(plain.selective_scan, arguments)
     for name, expected in truth.items():
         assert (ours[name] - expected).norm() <= 2e-5 * expected.norm(), name
 
@@ -114,13 +179,14 @@ def test_gradients_match_finite_differences(weights: str, small_blocks: None):
     inputs = tuple(arguments[k].requires_grad_() for k in names)
 
     def scan(*values: Tensor):
-        return blocked.selective_scan(**arguments | dict(zip(names, values, strict=True)))
+        return operator.selective_scan(**arguments | dict(zip(names, values, strict=True)))
 
     assert torch.autograd.gradcheck(scan, inputs)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_extreme_inputs_stay_finite(form: str):
+@pytest.mark.parametrize("form, worth", [("plain", 0), ("operator", 0), ("operator", 1 << 60)])
+def test_extreme_inputs_stay_finite(form: str, worth: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(operator, "WORTH", worth)
     arguments = draw(40, dtype=torch.float32)
     arguments["delta"] = arguments["delta"] * 1e4
     arguments["A"] = arguments["A"] * 1e4
@@ -145,14 +211,14 @@ def test_decays_that_underflow_do_not_divide():
 def test_bfloat16_inputs_keep_a_float32_state():
     exact = draw(100, dtype=torch.float32)
     rough = {k: v.bfloat16() if k in ("u", "delta", "B", "C", "z") else v for k, v in exact.items()}
-    y, last = blocked.selective_scan(**rough)
+    y, last = operator.selective_scan(**rough)
     same, state = plain.selective_scan(**rough)
     assert y.dtype == torch.bfloat16 and last.dtype == torch.float32
     torch.testing.assert_close(last, state, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(y, same, rtol=1e-2, atol=1e-2)
     truth = plain.selective_scan(**exact)[0]
     assert (y.float() - truth).norm() <= 0.02 * truth.norm()
-    grads = results(blocked.selective_scan, rough)
+    grads = results(operator.selective_scan, rough)
     for name, value in results(plain.selective_scan, rough).items():
         assert grads[name].dtype == value.dtype
         assert (grads[name].float() - value.float()).norm() <= 0.02 * value.float().norm(), name
@@ -191,15 +257,17 @@ def test_constant_weights_are_a_convolution():
 def test_empty_sequences_and_batches():
     for batch, length in ((2, 0), (0, 5)):
         arguments = draw(length, batch=batch)
-        found = results(blocked.selective_scan, arguments)
+        found = results(operator.selective_scan, arguments)
         assert found["y"].shape == (batch, length, 6)
         torch.testing.assert_close(found["last"], arguments["state"])
         assert found["grad_B"].shape == arguments["B"].shape
 
 
-def test_memory_for_training_grows_with_tokens_times_channels():
+@pytest.mark.parametrize("worth", [0, 1 << 60])
+def test_memory_for_training_grows_with_tokens_times_channels(worth: int, monkeypatch: pytest.MonkeyPatch):
     """What autograd keeps: the inputs and one state per block, not one per token."""
     arguments = draw(4096, batch=1, channels=64, states=16, dtype=torch.float32)
+    monkeypatch.setattr(operator, "WORTH", worth)
     kept = 0
 
     def pack(t: Tensor) -> Tensor:
@@ -209,7 +277,7 @@ def test_memory_for_training_grows_with_tokens_times_channels():
 
     arguments["u"].requires_grad_()
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        blocked.selective_scan(**arguments)
+        operator.selective_scan(**arguments)
     assert kept < 5 * 4096 * 64
 
 
@@ -219,7 +287,7 @@ def test_operations_are_counted_and_linear():
         arguments = draw(length, batch=1, channels=4, states=4, dtype=torch.float32)
         arguments["u"].requires_grad_()
         with FlopCounterMode(display=False) as counter:
-            y, _ = blocked.selective_scan(**arguments)
+            y, _ = operator.selective_scan(**arguments)
             forward = counter.get_total_flops()
             y.sum().backward()
         assert forward == 7 * length * 4 * 4

@@ -5,7 +5,8 @@ Gu and Dao 2023, arXiv:2312.00752, equations 2a, 2b and algorithm 2. Channels la
     h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t        (b, D, N)
     y_t = C_t h_t + D u_t                                 (b, D)
 
-`plain` is this equation as a loop; `blocked` is the fast form; `selective_scan` chooses.
+`plain` is this equation as a loop; `operator` the fast one, whose recurrence is `blocked` in torch or, where numba is
+installed, `compiled`; `selective_scan` chooses.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from anyformer.core.errors import SizeError
 from anyformer.core.state import check_batch
-from anyformer.kernels.selective_scan import blocked, plain
+from anyformer.kernels.selective_scan import operator, plain
 
 __all__ = ["selective_scan"]
 
@@ -35,7 +36,7 @@ def selective_scan(
 ) -> tuple[Tensor, Tensor]:
     """Scan a batch of sequences: `y` `(b, L, D)` in u's type, and the last state `(b, D, N)`, at least float32.
 
-    One token takes the plain form, which has the least to set up; more take the blocked one, whose memory for
+    One token takes the plain form, which has the least to set up; more take the operator, whose memory for
     training grows with L * D alone and which has first derivatives only (the plain form has all).
 
     Args:
@@ -75,7 +76,7 @@ def selective_scan(
     if state is not None:
         check_batch(state, batch, "selective_scan")
         _check("state", state, (batch, channels, states))
-    form = plain if length == 1 else blocked
+    form = plain if length == 1 else operator
     return form.selective_scan(
         u,
         delta,

@@ -57,6 +57,16 @@ class Selective:
         part = torch.matmul(states, tokens[..., None]).squeeze(-1).transpose(0, 1)
         self.found[block] = part.sum(2, keepdim=True) if self.found.shape[2] < self.groups else part
 
+    def whole(self) -> Tensor:
+        """The weights of all tokens, (b, L, G, N) in memory of their own."""
+        return self.weights.to(self.wide).expand(-1, -1, self.groups, -1).contiguous()
+
+    def narrow(self, gradient: Tensor) -> Tensor:
+        """A gradient of `whole` as the weights were given."""
+        if self.weights.shape[2] < self.groups:
+            gradient = gradient.sum(2, keepdim=True)
+        return gradient.to(self.given.dtype).view(self.given.shape)
+
     def gradient(self) -> Tensor:
         if self.found is None:
             return torch.zeros_like(self.given, memory_format=torch.contiguous_format)

@@ -33,7 +33,9 @@ def create_model(name: str | Spec, **options: Any) -> Model:
     >>> model = create_model("swin_micro", num_classes=10, in_channels=1, mixer="pooling")
     """
     from anyformer.core.build import build
+    from anyformer.core.memory import reuse_freed_memory
 
+    reuse_freed_memory()
     spec, family, variant = find(name)
     spec = with_options(spec, options)
     model = build(spec, "model")

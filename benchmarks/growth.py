@@ -8,8 +8,8 @@ A row is the exponent of the median time of a forward pass over 1,024 tokens up 
 1 is linear. Mixers are built with their defaults, what has none from the options of their tests, at one width, for a
 sequence (rank 1) of random tokens. Filters as long as the sequence go by FFT, n log2(n): 1.10 by the operations alone.
 Arrays of more than 32 MiB are fresh memory each time, and the faults of its pages, one for 4 KiB, may be most of the
-time of a mixer that computes little: --keep-memory measures without them. (Of less, freed memory is handed out again, as
-it is after `create_model`.)
+time of a mixer that computes little: --keep-memory measures without them. Smaller arrays get freed memory again, as
+they do after `create_model`.
 """
 
 from __future__ import annotations

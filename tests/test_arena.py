@@ -201,6 +201,17 @@ def test_a_random_synthesizer_that_is_not_trained():
     assert not mixer.matrix.requires_grad
 
 
+@pytest.mark.parametrize("shape", [(2, 7, 5), (1, 8, 6), (2, 5, 4, 7), (1, 2, 3, 4, 2), (1, 1, 3), (1, 3, 1)])
+def test_fourier_mixing_is_the_real_part_for_every_size(shape: tuple[int, ...]):
+    mixer: Any = build(Spec("fourier"), "mixer", dim=shape[-1])
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
+    expected = torch.fft.fftn(x, dim=tuple(range(1, len(shape)))).real
+    torch.testing.assert_close(mixer(x), expected)
+    weights = torch.arange(x.numel(), dtype=x.dtype).view(shape).cos()
+    ours, theirs = (torch.autograd.grad((y * weights).sum(), x)[0] for y in (mixer(x), expected))
+    torch.testing.assert_close(ours, theirs)
+
+
 def test_fourier_mixing_is_the_transform_and_has_nothing_to_learn():
     mixer: Any = build(Spec("fourier"), "mixer", dim=6)
     assert not list(mixer.parameters())

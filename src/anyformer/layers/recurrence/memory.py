@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from anyformer.core.part import TokenMixer
 from anyformer.core.segments import Segments
 from anyformer.core.state import State, check_batch
-from anyformer.layers.recurrence.recurrent import blocks
+from anyformer.layers.recurrence.recurrent import in_blocks
 
 SPAN = 32
 """Steps of a decaying sum that are one product of matrices."""
@@ -44,11 +44,11 @@ class MemoryMixer(TokenMixer):
         """Read the tokens in raster order; `segments` keep documents apart."""
         tokens, state = x.flatten(1, -2), self.init_state(len(x), like=x)
         if segments is None:
-            done = []
-            for now in blocks(tokens):
-                y, state = self.read(tokens[:, now], state, now.start % self.chunk)
-                done.append(y)
-            return torch.cat(done, 1).reshape(x.shape)
+
+            def read(now: slice, state: State) -> tuple[Tensor, State]:
+                return self.read(tokens[:, now], state, now.start % self.chunk)
+
+            return in_blocks(read, tokens, state).reshape(x.shape)
         places, resets = chunked(segments, self.chunk)
         chunks = tokens.new_zeros(len(x), resets.shape[1] * self.chunk + 1, x.shape[-1])
         places = places[..., None].expand_as(tokens)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Bool, Float
@@ -43,11 +44,11 @@ class Recurrent(TokenMixer):
         tokens = x.flatten(1, -2)
         if state is None:
             return self.mix(tokens, None, resets)[0].reshape(x.shape)
-        done = []
-        for now in blocks(tokens):
-            y, state = self.mix(tokens[:, now], state, None if resets is None else resets[:, now])
-            done.append(y)
-        return (done[0] if len(done) == 1 else torch.cat(done, 1)).reshape(x.shape)
+
+        def mix(now: slice, state: State) -> tuple[Tensor, State]:
+            return self.mix(tokens[:, now], state, None if resets is None else resets[:, now])
+
+        return in_blocks(mix, tokens, state).reshape(x.shape)
 
     def extend(self, x: Float[Tensor, "b n c"], state: State) -> tuple[Float[Tensor, "b n c"], State]:
         """Continue with the tokens `x` after `state`. Raises `SizeError` for another number of rows."""
@@ -65,6 +66,17 @@ def blocks(tokens: Float[Tensor, "b n c"]) -> list[slice]:
     """The tokens of each block of a long sequence; one block where it is short."""
     block = max(BLOCK // max(len(tokens) * tokens.shape[-1], 1), SHORTEST)
     return [slice(start, start + block) for start in range(0, max(tokens.shape[1], 1), block)]
+
+
+def in_blocks(
+    read: Callable[[slice, State], tuple[Tensor, State]], tokens: Float[Tensor, "b n c"], state: State
+) -> Float[Tensor, "b n c"]:
+    """What `read` makes of the tokens, block by block; it takes a block's place and the state before it."""
+    done = []
+    for now in blocks(tokens):
+        y, state = read(now, state)
+        done.append(y)
+    return done[0] if len(done) == 1 else torch.cat(done, 1)
 
 
 def wide(like: Tensor) -> torch.dtype:

@@ -33,4 +33,8 @@ class FourierMixing(TokenMixer):
     def forward(self, x: Float[Tensor, "b *grid c"], segments: Segments | None = None) -> Float[Tensor, "b *grid c"]:
         x = x if segments is None else segments.zero(x)
         wide = x if x.dtype in (torch.float32, torch.float64) else x.float()
-        return torch.fft.fftn(wide, dim=tuple(range(1, x.dim())), norm=self.norm).real.to(x.dtype)
+        axes, channels = tuple(range(1, x.dim() - 1)), x.shape[-1]
+        first = torch.fft.rfftn(wide, dim=(*axes, x.dim() - 1), norm=self.norm).real
+        # The transform of real numbers at -k is the conjugate of that at k, so the other channels are these, backwards.
+        others = first[..., 1 : (channels + 1) // 2].flip((*axes, -1)).roll((1,) * len(axes), axes)
+        return torch.cat([first, others], -1).to(x.dtype)

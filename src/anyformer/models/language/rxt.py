@@ -50,7 +50,8 @@ class ReactiveTransformer(Model):
         turn: ids of a turn at most.
         max_length: ids of the rows that it is trained on; it binds nothing, rows may have any number of turns.
         embed, norm, last_norm: tokens, for both sides; norm of the memory; norm of the decoder's output.
-        tie: the head uses the embedding's vectors; else it has its own, and biases.
+        tie: the head uses the embedding's vectors.
+        head_bias: bias of the head (untied only).
         drop_path, dropout, init: as `Isotropic`'s.
 
     Raises:
@@ -82,6 +83,7 @@ class ReactiveTransformer(Model):
         norm: Spec = Spec("rmsnorm"),
         last_norm: Spec | None = Spec("rmsnorm"),
         tie: bool = True,
+        head_bias: bool = False,
         drop_path: float = 0.0,
         dropout: float = 0.0,
         init: Start = "published",
@@ -101,7 +103,7 @@ class ReactiveTransformer(Model):
         between = writing == "interlayer"
         self.exchange = LayerExchange(dim, slots, depth, heads=heads, head_dim=head_dim, norm=norm) if between else None
         self.norm = nn.Identity() if last_norm is None else build(last_norm, "norm", dim=dim)
-        self.head = None if tie else linear(dim, vocab_size)
+        self.head = None if tie else linear(dim, vocab_size, head_bias)
         self.register_buffer("blank", NOISE * torch.randn(depth, slots, dim))
 
     # -- one turn ------------------------------------------------------------------------------------------
@@ -298,6 +300,7 @@ def rxt_alpha(dim: int, depth: int, heads: int, experts: int, hidden: int, encod
         norm=norm,
         last_norm=None,
         tie=False,
+        head_bias=True,
     )
 
 

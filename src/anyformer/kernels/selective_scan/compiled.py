@@ -3,7 +3,8 @@
 The same `read` and `gradients` as `blocked`, for float32 on a CPU, weights that tokens choose, A of at most 0 and dt of
 at least 0. Nothing of size (L, N, D) is written: a tile of channels goes through all tokens with its states in the
 first cache, and tiles are spread over threads. For the gradient a tile computes the states of one block of steps again,
-and goes back through them. Decays are at least 2^-126, the least normal float.
+and goes back through them. Decays are at least 2^-126, the least normal float. Compiling takes ten seconds, once on a
+machine; afterwards a process takes one to load what was compiled.
 
 One letter per axis as in `blocked`; a piece of work is (row, group, tile, first channel, behind the last).
 """

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-LIBRARIES = ("anyformer", "torch", "numpy", "scikit-learn", "tokenizers")
+LIBRARIES = ("anyformer", "torch", "numpy", "scikit-learn", "tokenizers", "numba")
 
 
 def fingerprint() -> dict[str, Any]:

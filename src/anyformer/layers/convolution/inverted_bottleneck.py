@@ -13,6 +13,7 @@ from anyformer.core.build import build
 from anyformer.core.part import TokenMixer
 from anyformer.core.segments import Segments
 from anyformer.core.spec import Spec
+from anyformer.kernels.reuse import over
 from anyformer.layers.convolution.depthwise import DepthwiseConv
 
 
@@ -62,6 +63,6 @@ class InvertedBottleneck(TokenMixer):
         self.down_norm = build(norm, "norm", dim=dim)
 
     def forward(self, x: Float[Tensor, "b *grid c"], segments: Segments | None = None) -> Float[Tensor, "b *grid c"]:
-        hidden = self.act(self.up_norm(self.up(x)))
-        hidden = self.act(self.depthwise_norm(self.depthwise(hidden, segments)))
-        return self.down_norm(self.down(hidden))
+        hidden = over(self.act, over(self.up_norm, self.up(x)))
+        hidden = over(self.act, over(self.depthwise_norm, self.depthwise(hidden, segments)))
+        return over(self.down_norm, self.down(hidden))

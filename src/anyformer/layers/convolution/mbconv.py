@@ -14,6 +14,7 @@ from anyformer.core.build import build
 from anyformer.core.part import Part, TokenMixer
 from anyformer.core.segments import Segments
 from anyformer.core.spec import Spec
+from anyformer.kernels.reuse import over
 from anyformer.layers.convolution.fused_mbconv import SqueezeExcite
 from anyformer.layers.embedding.average import AverageDownsample
 from anyformer.layers.embedding.patch import StridedConv
@@ -79,9 +80,9 @@ class Inverted(nn.Module):
         self.kernel, self.stride = kernel, stride
 
     def forward(self, x: Float[Tensor, "b *grid i"], segments: Segments | None = None) -> Float[Tensor, "b *less c"]:
-        x = self.act(self.expand_norm(self.expand(x)))
+        x = over(self.act, over(self.expand_norm, self.expand(x)))
         x = x if segments is None else segments.zero(x)
-        x = self.act(self.depthwise_norm(self.depthwise(same_padded(x, self.kernel, self.stride))))
+        x = over(self.act, over(self.depthwise_norm, self.depthwise(same_padded(x, self.kernel, self.stride))))
         return self.shrink(x if self.gate is None else self.gate(x, segments))
 
 

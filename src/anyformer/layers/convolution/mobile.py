@@ -13,6 +13,7 @@ from anyformer.core.build import build
 from anyformer.core.part import TokenMixer
 from anyformer.core.segments import Segments
 from anyformer.core.spec import Spec
+from anyformer.kernels.reuse import over, overwritable
 from anyformer.layers.convolution.depthwise import DepthwiseConv
 
 
@@ -67,8 +68,9 @@ class Mobile(TokenMixer):
 
     def expand(self, x: Float[Tensor, "b *grid c"], segments: Segments | None) -> Float[Tensor, "b *grid h"]:
         """Tokens of more channels."""
-        return self.act(self.widen(x))
+        return over(self.act, self.widen(x))
 
     def forward(self, x: Float[Tensor, "b *grid c"], segments: Segments | None = None) -> Float[Tensor, "b *grid c"]:
         h = self.expand(x, segments)
-        return self.down(h + self.local_act(self.local_norm(self.depthwise(h, segments))))
+        local = over(self.local_act, over(self.local_norm, self.depthwise(h, segments)))
+        return self.down(local.add_(h) if overwritable(local, h) else h + local)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anyformer.core.part import Part
+from anyformer.kernels.linear.fused import IN_PLACE
 from anyformer.kernels.reuse import inference_on_cpu
 
 
@@ -21,6 +22,10 @@ class Activation(Part):
     def finish(self, x: Tensor) -> Tensor:
         """What follows the fused first step; in inference on a CPU it may write over `x`, which is nobody else's."""
         return x
+
+    def into(self, x: Tensor) -> Tensor:
+        """`forward` in the memory of `x`, as `kernels.reuse.over` asks for it."""
+        return self(x) if self.fused is None else self.finish(IN_PLACE[self.fused](x))
 
 
 class GELU(Activation):

@@ -88,7 +88,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, default=None, help="file for the rows")
     parser.add_argument("--keep-memory", action="store_true", help="without what it costs to get fresh memory")
     given = parser.parse_args(arguments)
-    keep_memory() if given.keep_memory else reuse_freed_memory()
+    if given.keep_memory:
+        keep_memory()
+    else:
+        reuse_freed_memory()
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
     lengths = [SHORTEST]

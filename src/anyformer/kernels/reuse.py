@@ -34,7 +34,8 @@ def overwritable(y: Tensor, x: Tensor) -> bool:
 def over(module: Any, x: Tensor) -> Tensor:
     """module(x) for an `x` that is nobody else's; in inference on a CPU in its memory, by `module.into` where it is.
 
-    A module with hooks is called as ever, for somebody may keep what goes in.
+    A module with hooks is called as ever, for somebody may keep what goes in. A hook of the layer that gave `x` copies
+    what it keeps, as taps do.
     """
     into = getattr(module, "into", None)
     if into is None or module._forward_hooks or module._forward_pre_hooks or not inference_on_cpu(x):
